@@ -1,0 +1,54 @@
+//! The user, through the application's PAM conversation: one message a call, prompts without echo.
+
+use pam::constants::{PAM_ERROR_MSG, PAM_PROMPT_ECHO_OFF, PAM_SILENT, PAM_TEXT_INFO, PamFlag};
+use pam::conv::Conv;
+use pam::items::AuthTok;
+use pam::module::PamHandle;
+use twofa::code::Answer;
+use twofa::login::{Event, Notice, Prompt};
+use twofa::{message, ports};
+
+pub(crate) struct PamConversation<'a> {
+    pamh: &'a PamHandle,
+    support: Option<&'a str>,
+    silent: bool,
+}
+
+impl<'a> PamConversation<'a> {
+    pub(crate) fn new(pamh: &'a PamHandle, support: Option<&'a str>, flags: PamFlag) -> Self {
+        Self { pamh, support, silent: flags & PAM_SILENT != 0 }
+    }
+}
+
+impl ports::Conversation for PamConversation<'_> {
+    fn tell(&mut self, notice: &Notice) {
+        if self.silent {
+            return;
+        }
+        let style = match notice {
+            Notice::RecoveryCodesLeft(_) => PAM_TEXT_INFO,
+            _ => PAM_ERROR_MSG,
+        };
+        let text = message::notice(notice, self.support);
+        if let Ok(Some(talk)) = self.pamh.get_item::<Conv<'_>>() {
+            // Some applications take no texts; the verdict stands without them.
+            let _ = talk.send(style, &text);
+        }
+    }
+
+    fn ask(&mut self, prompt: Prompt) -> Event {
+        let Ok(Some(talk)) = self.pamh.get_item::<Conv<'_>>() else {
+            return Event::Gone;
+        };
+        match talk.send(PAM_PROMPT_ECHO_OFF, message::prompt(prompt)) {
+            Ok(Some(answer)) => {
+                // The first factor's token: an application that answers every prompt with it sends no codes.
+                let password = self.pamh.get_item::<AuthTok<'_>>().ok().flatten();
+                let password = password.as_ref().map(AuthTok::as_bytes);
+                Event::Answer(Answer::parse(answer.as_bytes(), password))
+            }
+            Ok(None) => Event::NoAnswer,
+            Err(_) => Event::Gone,
+        }
+    }
+}

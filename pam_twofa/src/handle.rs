@@ -1,0 +1,119 @@
+//! What this module reads from a PAM handle, and the one thing that it leaves in it.
+
+use crate::ffi;
+use pam::items::{RHost, RUser, Service, Tty, User};
+use pam::module::PamHandle;
+use std::ffi::CStr;
+use std::net::IpAddr;
+use twofa::log::Who;
+use twofa::policy::Request;
+
+/// The only service whose word about SSH keys and addresses counts: any other caller can set these variables.
+const SSHD: &str = "sshd";
+
+/// The mark that this handle's auth phase admitted a user; the account phase refuses without it.
+pub(crate) struct Proven {
+    user: Option<String>,
+}
+
+impl Proven {
+    const KEY: &str = "twofa_proven";
+
+    /// Whether the mark is stored.
+    #[must_use]
+    pub(crate) fn remember(pamh: &mut PamHandle, user: &str) -> bool {
+        pamh.set_data(Self::KEY, Box::new(Self { user: Some(user.into()) })).is_ok()
+    }
+
+    pub(crate) fn forget(pamh: &mut PamHandle) {
+        if ffi::data::<Self>(pamh, Self::KEY).is_some() {
+            let _ = pamh.set_data(Self::KEY, Box::new(Self { user: None }));
+        }
+    }
+
+    pub(crate) fn is(pamh: &PamHandle, user: &str) -> bool {
+        ffi::data::<Self>(pamh, Self::KEY).is_some_and(|mark| mark.user.as_deref() == Some(user))
+    }
+}
+
+pub(crate) fn service(pamh: &PamHandle) -> String {
+    text(pamh.get_item::<Service<'_>>().ok().flatten().map(|item| item.0))
+}
+
+/// PAM_USER as it stands now.
+pub(crate) fn user(pamh: &PamHandle) -> Option<String> {
+    let user = pamh.get_item::<User<'_>>().ok()??;
+    user.0.to_str().ok().map(Into::into)
+}
+
+/// The client's address, numeric: from sshd's own variable, as PAM_RHOST may be a name that the client's
+/// DNS chose. A name is no address.
+pub(crate) fn address(pamh: &PamHandle, service: &str) -> Option<IpAddr> {
+    let connection = (service == SSHD).then(|| ffi::getenv(pamh, c"SSH_CONNECTION")).flatten();
+    let from_sshd = connection.and_then(|value| value.split(' ').next()?.parse().ok());
+    let address: Option<IpAddr> = from_sshd.or_else(|| rhost(pamh).parse().ok());
+    address.map(|address| address.to_canonical())
+}
+
+/// Whether sshd says that a key was accepted in this login: a line `publickey TYPE BASE64`.
+pub(crate) fn key_was_used(pamh: &PamHandle, service: &str) -> bool {
+    if service != SSHD {
+        return false;
+    }
+    let methods = ffi::getenv(pamh, c"SSH_AUTH_INFO_0").unwrap_or_default();
+    methods.lines().any(is_publickey)
+}
+
+fn is_publickey(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let (method, kind, blob) = (words.next(), words.next(), words.next());
+    let is_word = |word: Option<&str>| word.is_some_and(|word| !word.is_empty());
+    method == Some("publickey") && is_word(kind) && is_word(blob) && words.next().is_none()
+}
+
+/// Who is logging in, for the log.
+pub(crate) fn who<'a>(pamh: &'a PamHandle, request: &'a Request) -> Who<'a> {
+    Who {
+        user: &request.user,
+        address: request.address,
+        rhost: borrowed(pamh.get_item::<RHost<'_>>().ok().flatten().map(|item| item.0)),
+        tty: borrowed(pamh.get_item::<Tty<'_>>().ok().flatten().map(|item| item.0)),
+        ruser: borrowed(pamh.get_item::<RUser<'_>>().ok().flatten().map(|item| item.0)),
+        ..Who::of_process()
+    }
+}
+
+fn rhost(pamh: &PamHandle) -> String {
+    text(pamh.get_item::<RHost<'_>>().ok().flatten().map(|item| item.0))
+}
+
+fn text(item: Option<&CStr>) -> String {
+    item.map(|item| item.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn borrowed(item: Option<&CStr>) -> &str {
+    item.and_then(|item| item.to_str().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_publickey;
+
+    #[test]
+    fn only_a_whole_line_of_sshd_is_a_key() {
+        let table = [
+            ("publickey ssh-ed25519 AAAAC3Nz", true),
+            ("publickey", false),
+            ("publickey ssh-ed25519", false),
+            ("publickey  AAAAC3Nz", false),
+            ("publickey ssh-ed25519 AAAAC3Nz more", false),
+            ("publickeys ssh-ed25519 AAAAC3Nz", false),
+            ("keyboard-interactive/pam", false),
+            ("hostbased ssh-ed25519 AAAAC3Nz", false),
+            ("", false),
+        ];
+        for (line, expected) in table {
+            assert_eq!(is_publickey(line), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! `pam_twofa.so`: PAM items in, verdict out. Policy, login and store are the library `twofa`; here is only
+//! what speaks PAM. No hook returns success but through a `Verdict`.
+
+mod arguments;
+mod conversation;
+mod ffi;
+mod handle;
+
+use arguments::Arguments;
+use conversation::PamConversation;
+use handle::Proven;
+use pam::constants::{PamFlag, PamResultCode};
+use pam::module::{PamHandle, PamHooks};
+use std::ffi::CStr;
+use std::sync::Once;
+use twofa::config::{self, Loaded};
+use twofa::log::{Level, Log};
+use twofa::login::{self, Admission, Login, Refusal, Step, Verdict};
+use twofa::policy::{Mode, Policy, Request};
+use twofa::store::LoginStore;
+use twofa::{drive, system};
+
+struct PamTwofa;
+pam::pam_hooks!(PamTwofa);
+
+/// Microseconds that libpam waits, about, before it tells of a failure. The module itself never sleeps.
+const FAIL_DELAY: u32 = 2_000_000;
+
+impl PamHooks for PamTwofa {
+    fn sm_authenticate(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        // What an earlier attempt in this handle proved, it proved for an earlier attempt.
+        Proven::forget(pamh);
+        let call = match Call::begin(pamh, &args, "auth") {
+            Ok(call) => call,
+            Err(code) => return code,
+        };
+        if call.arguments.pubkey_is_first_factor {
+            return first_factor(pamh, &call);
+        }
+        let verdict = call.authenticate(pamh, flags);
+        call.log.verdict(&verdict, &handle::who(pamh, &call.request));
+        if let Verdict::Refuse(_) = verdict {
+            ffi::fail_delay(pamh, FAIL_DELAY);
+        }
+        let code = code(&verdict);
+        if code == PamResultCode::PAM_SUCCESS && !Proven::remember(pamh, &call.request.user) {
+            return PamResultCode::PAM_SYSTEM_ERR;
+        }
+        code
+    }
+
+    fn acct_mgmt(pamh: &mut PamHandle, args: Vec<&CStr>, flags: PamFlag) -> PamResultCode {
+        let call = match Call::begin(pamh, &args, "account") {
+            Ok(call) => call,
+            Err(code) => return code,
+        };
+        let proven = Proven::is(pamh, &call.request.user);
+        let verdict = call.account(pamh, proven, flags);
+        call.log.verdict(&verdict, &handle::who(pamh, &call.request));
+        match verdict {
+            Verdict::Refuse(Refusal::NoFactor) => PamResultCode::PAM_PERM_DENIED,
+            verdict => code(&verdict),
+        }
+    }
+
+    fn sm_setcred(_: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        panic_on_demand(&args, "setcred");
+        PamResultCode::PAM_SUCCESS
+    }
+
+    fn sm_open_session(_: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        panic_on_demand(&args, "session");
+        PamResultCode::PAM_SUCCESS
+    }
+
+    fn sm_close_session(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_SUCCESS
+    }
+
+    /// Passwords are other modules' business.
+    fn sm_chauthtok(_: &mut PamHandle, _: Vec<&CStr>, _: PamFlag) -> PamResultCode {
+        PamResultCode::PAM_IGNORE
+    }
+}
+
+/// One call of a hook: what was asked, under which policy.
+struct Call {
+    arguments: Arguments,
+    log: Log,
+    loaded: Option<Loaded>,
+    request: Request,
+    /// NSS could not say who the user is.
+    unknowable: bool,
+}
+
+impl Call {
+    /// Gathers the request. An error is the code to return.
+    fn begin(pamh: &mut PamHandle, args: &[&CStr], hook: &str) -> Result<Self, PamResultCode> {
+        silence_panics();
+        let service = handle::service(pamh);
+        let log = Log::new(&service, hook);
+        let arguments = Arguments::parse(args, &log)?;
+        panic_on_demand(args, hook);
+        let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
+        let loaded = load(&arguments, &log);
+        let address = handle::address(pamh, &service);
+        let request = Request { service, user, known: None, address };
+        Ok(Self { arguments, log, loaded, request, unknowable: false }.look_up())
+    }
+
+    /// Asks NSS who the user is.
+    fn look_up(mut self) -> Self {
+        let Some(Loaded { config, .. }) = &self.loaded else {
+            return self;
+        };
+        // Nothing is asked about users of services that are none of our business.
+        if !config.policy.concerns(&self.request.service) {
+            return self;
+        }
+        match system::user(&self.request.user, config.policy.groups()) {
+            Ok(known) => self.request.known = known,
+            Err(error) => {
+                self.log.write(Level::Error, &error.to_string());
+                self.unknowable = true;
+            }
+        }
+        self
+    }
+
+    fn authenticate(&self, pamh: &PamHandle, flags: PamFlag) -> Verdict {
+        let Some(Loaded { config, .. }) = &self.loaded else {
+            return self.unavailable(pamh, flags);
+        };
+        let policy = &config.policy;
+        let mut talk = PamConversation::new(pamh, policy.support.as_deref(), flags);
+        if self.unknowable {
+            return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
+        }
+        let mut store = LoginStore::new(&config.store, &policy.limits, &self.request.user);
+        let verdict = drive::run(Login::new(policy, &self.request), &mut store, &mut talk, &system::now);
+        if let Some(fault) = store.fault() {
+            self.log.write(Level::Alert, &format!("store: {fault}. {}", fault.hint()));
+        }
+        if handle::user(pamh).as_deref() == Some(self.request.user.as_str()) {
+            verdict
+        } else {
+            // Another module, or the application, made it another user's login meanwhile.
+            finish(login::refused(Mode::Enforce, Refusal::UserChanged), &mut talk)
+        }
+    }
+
+    fn account(&self, pamh: &PamHandle, proven: bool, flags: PamFlag) -> Verdict {
+        let Some(Loaded { config, .. }) = &self.loaded else {
+            return self.unavailable(pamh, flags);
+        };
+        let policy: &Policy = &config.policy;
+        let mut talk = PamConversation::new(pamh, policy.support.as_deref(), flags);
+        let step = if self.unknowable {
+            login::refused(policy.mode, Refusal::Unavailable)
+        } else {
+            login::account_phase(policy, &self.request, proven, system::now())
+        };
+        finish(step, &mut talk)
+    }
+
+    /// Without a policy there is nothing that could admit.
+    fn unavailable(&self, pamh: &PamHandle, flags: PamFlag) -> Verdict {
+        let mut talk = PamConversation::new(pamh, None, flags);
+        finish(login::refused(Mode::Enforce, Refusal::Unavailable), &mut talk)
+    }
+}
+
+fn load(arguments: &Arguments, log: &Log) -> Option<Loaded> {
+    match config::load(&arguments.conf) {
+        Ok(loaded) => {
+            if let Some(fault) = &loaded.fault {
+                let hint = fault.hint();
+                log.write(Level::Alert, &format!("policy: {fault}; the last valid copy is in force. {hint}"));
+            }
+            if arguments.debug {
+                log.write(Level::Debug, &format!("policy {} in force", arguments.conf.display()));
+            }
+            Some(loaded)
+        }
+        Err(fault) => {
+            log.write(Level::Alert, &format!("policy: {fault}. {}", fault.hint()));
+            None
+        }
+    }
+}
+
+fn finish(step: Step, talk: &mut PamConversation<'_>) -> Verdict {
+    use twofa::ports::Conversation;
+    match step {
+        Step::Finish { notice, verdict } => {
+            notice.iter().for_each(|notice| talk.tell(notice));
+            verdict
+        }
+        _ => Verdict::Refuse(Refusal::Unavailable),
+    }
+}
+
+/// `pubkey_is_first_factor`: success lets the stack jump over the password; it proves no second factor.
+/// Otherwise an error, which the line's control has to ignore for the password to be asked.
+fn first_factor(pamh: &PamHandle, call: &Call) -> PamResultCode {
+    let concerned = call.loaded.as_ref().is_some_and(|l| l.config.policy.concerns(&call.request.service));
+    if concerned && handle::key_was_used(pamh, &call.request.service) {
+        if call.arguments.debug {
+            call.log.write(Level::Debug, "a key was the first factor");
+        }
+        return PamResultCode::PAM_SUCCESS;
+    }
+    PamResultCode::PAM_AUTH_ERR
+}
+
+/// The one place where a verdict becomes a return code.
+fn code(verdict: &Verdict) -> PamResultCode {
+    match verdict {
+        Verdict::Admit(
+            Admission::App { .. }
+            | Admission::Recovery { .. }
+            | Admission::Proven
+            | Admission::Exempt { .. }
+            | Admission::Off
+            | Admission::Observed(_),
+        ) => PamResultCode::PAM_SUCCESS,
+        Verdict::NotConcerned => PamResultCode::PAM_IGNORE,
+        Verdict::Refuse(Refusal::UnknownUser) => PamResultCode::PAM_USER_UNKNOWN,
+        Verdict::Refuse(Refusal::Locked(_)) => PamResultCode::PAM_MAXTRIES,
+        Verdict::Refuse(Refusal::NoConversation) => PamResultCode::PAM_CONV_ERR,
+        Verdict::Refuse(Refusal::Unavailable) => PamResultCode::PAM_AUTHINFO_UNAVAIL,
+        Verdict::Refuse(_) => PamResultCode::PAM_AUTH_ERR,
+    }
+}
+
+/// A panic is a bug, and refuses. Its message must not reach the terminal of who logs in: it goes to the log,
+/// without the message, which may hold what the code was working on.
+fn silence_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            Log::new("?", "panic")
+                .write(Level::Critical, &format!("internal error at {place}; the login is refused"));
+        }));
+    });
+}
+
+/// For the tests of the line above: `panic=auth` makes the auth hook panic. Not in what is shipped.
+#[cfg(feature = "test-panic")]
+#[allow(clippy::panic)]
+fn panic_on_demand(args: &[&CStr], hook: &str) {
+    silence_panics();
+    if args.iter().any(|arg| arg.to_bytes() == format!("panic={hook}").as_bytes()) {
+        panic!("asked to, in {hook}");
+    }
+}
+
+#[cfg(not(feature = "test-panic"))]
+fn panic_on_demand(_: &[&CStr], _: &str) {}

@@ -1,0 +1,2 @@
+//! The module beside its peers, measured in one run.
+fn main() {}

@@ -1,0 +1,168 @@
+//! The throw-away Debian root: built once from this machine's own package sources, kept by the hash of its recipe.
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use sha2::{Digest, Sha256};
+
+/// What the tests use inside; everything else stays out to keep the root small.
+const PACKAGES: &str =
+    "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,procps,pamtester,rsync,fail2ban";
+
+/// Where distributions describe their own archive, newest form first.
+const SOURCES: [&str; 3] = [
+    "/etc/apt/sources.list.d/debian.sources",
+    "/etc/apt/sources.list.d/ubuntu.sources",
+    "/etc/apt/sources.list",
+];
+
+/// A root that is ready to be the lower layer of an overlay.
+pub struct Root {
+    /// The files. Shared by all worlds, so never written.
+    pub lower: PathBuf,
+    /// An empty directory that each namespace mounts its own upper layer on.
+    pub stage: PathBuf,
+}
+
+/// The root of this process; the first call builds or unpacks it.
+pub fn cached() -> &'static Root {
+    static ROOT: OnceLock<Root> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        require_root();
+        prepare(&Recipe::of_this_machine(), &cache_dir())
+    })
+}
+
+/// Namespaces, set-uid programs and a real sshd need root; a skipped test would look like a passed one.
+pub fn require_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this needs root: it starts sshd, login and su in namespaces of its own and changes nothing on this machine.\n\
+         Run it again with sudo, for example: sudo make e2e"
+    );
+}
+
+/// The workspace, where `target/` is.
+pub fn workspace() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+fn cache_dir() -> PathBuf {
+    env::var_os("TWOFA_CACHE").map_or_else(|| workspace().join("target/e2e"), PathBuf::from)
+}
+
+/// Everything the content of a root depends on.
+struct Recipe {
+    suite: String,
+    sources: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Recipe {
+    fn of_this_machine() -> Self {
+        let arguments = [
+            "--mode=root",
+            "--format=tar",
+            "--variant=minbase",
+            &format!("--include={PACKAGES}"),
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+            // Its own download user cannot read the machine's keyrings everywhere.
+            "--aptopt=APT::Sandbox::User \"root\"",
+            // Debian 13 writes the name of the machine that built it into these files.
+            "--customize-hook=echo twofa-test >\"$1/etc/hostname\"",
+            "--customize-hook=printf '127.0.0.1 localhost twofa-test\\n::1 localhost\\n' >\"$1/etc/hosts\"",
+            // An optional second sight at logins that only costs time here.
+            "--customize-hook=rm -f \"$1/etc/update-motd.d/\"*",
+        ];
+        Self {
+            suite: env::var("TWOFA_SUITE").unwrap_or_else(|_| codename()),
+            sources: env::var_os("TWOFA_SOURCES").map_or_else(own_sources, PathBuf::from),
+            arguments: arguments.map(str::to_owned).to_vec(),
+        }
+    }
+
+    fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(&self.suite);
+        hash.update(fs::read(&self.sources).expect("the package sources of this machine"));
+        for argument in &self.arguments {
+            hash.update(argument);
+            hash.update([0]);
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// `bookworm`, `noble`: the host's own release, so that what was built here also runs there.
+fn codename() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    name.expect("a Debian or Ubuntu host, or TWOFA_SUITE and TWOFA_SOURCES in the environment").to_owned()
+}
+
+/// On Ubuntu 24.04 and later `sources.list` is only a comment, hence the look inside.
+fn own_sources() -> PathBuf {
+    let has_archive = |path: &&Path| {
+        fs::read_to_string(path)
+            .is_ok_and(|text| text.lines().any(|line| line.starts_with("deb ") || line.starts_with("URIs:")))
+    };
+    let found = SOURCES.iter().map(Path::new).find(has_archive);
+    found.unwrap_or_else(|| panic!("no package sources in {SOURCES:?}; set TWOFA_SOURCES")).to_owned()
+}
+
+fn prepare(recipe: &Recipe, cache: &Path) -> Root {
+    // Nobody but root may look inside: the root holds set-uid programs that get no security updates.
+    DirBuilder::new().recursive(true).mode(0o700).create(cache).expect("the cache directory (TWOFA_CACHE)");
+    let hash = recipe.hash();
+    let tar = cache.join(format!("root-{}-{hash}.tar", recipe.suite));
+    let lower = cache.join(format!("root-{}-{hash}", recipe.suite));
+    let stage = cache.join("stage");
+
+    // Test binaries run side by side; the second one waits here and finds everything done.
+    let lock = File::create(cache.join("lock")).expect("the lock of the cache directory");
+    lock.lock().expect("the lock of the cache directory");
+    fs::create_dir_all(&stage).expect("the stage directory");
+    if !lower.exists() {
+        if !tar.exists() {
+            build(recipe, &tar);
+        }
+        unpack(&tar, &lower);
+    }
+    Root { lower, stage }
+}
+
+fn build(recipe: &Recipe, tar: &Path) {
+    eprintln!("building the {} root from {} (once)", recipe.suite, recipe.sources.display());
+    let partial = tar.with_extension("partial");
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    mmdebstrap.args(&recipe.arguments).arg(&recipe.suite).arg(&partial).arg(&recipe.sources);
+    run(&mut mmdebstrap, "install what is missing with: tests/prepare test");
+    fs::rename(&partial, tar).expect("the finished tar in its place");
+}
+
+fn unpack(tar: &Path, lower: &Path) {
+    let partial = lower.with_extension("partial");
+    let _ = fs::remove_dir_all(&partial);
+    fs::create_dir(&partial).expect("the directory to unpack in");
+    // Not /dev: device nodes on the machine's disk would serve nobody.
+    let options = ["--numeric-owner", "--xattrs", "--exclude=./dev/*", "-xpf"];
+    run(Command::new("tar").args(options).arg(tar).arg("-C").arg(&partial), "");
+    fs::rename(&partial, lower).expect("the unpacked root in its place");
+}
+
+fn run(command: &mut Command, hint: &str) {
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{:?}: {error}; {hint}", command.get_program()));
+    assert!(
+        output.status.success(),
+        "{command:?} failed; {hint}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,167 @@
+//! A real sshd on the loopback interface of a world, and the real clients.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::terminal::Terminal;
+use crate::world::{Ran, World};
+
+/// Appended to what a test asks for; in sshd_config the first value wins.
+const SSHD_CONFIG: &str = "\
+Port 22
+ListenAddress 0.0.0.0
+HostKey /etc/ssh/ssh_host_ed25519_key
+UsePAM yes
+PasswordAuthentication no
+KbdInteractiveAuthentication yes
+PidFile none
+LogLevel VERBOSE
+PrintMotd no
+Subsystem sftp /usr/lib/openssh/sftp-server
+";
+
+/// Where the server is, and an address of the same machine that is not loopback.
+pub const SERVER: &str = "127.0.0.1";
+const OTHER_SERVER: &str = "192.0.2.1";
+
+/// One start of `ssh`, `sftp` or `scp`.
+pub struct Client<'w> {
+    world: &'w World,
+    user: String,
+    server: &'static str,
+    options: Vec<String>,
+}
+
+impl World {
+    /// Starts sshd with these settings in front of the usual ones, and waits until it listens.
+    pub fn start_sshd(mut self, config: &str) -> Self {
+        // What follows a Match belongs to it, so the usual settings go before the first one.
+        let (global, conditional) = config.split_at(config.find("Match ").unwrap_or(config.len()));
+        let penalties = if self.knows_penalties() { "PerSourcePenalties no\n" } else { "" };
+        self.write("/etc/ssh/sshd_config", &format!("{global}\n{penalties}{SSHD_CONFIG}{conditional}\n"));
+        let key =
+            std::fs::read_to_string(self.path("/etc/ssh/ssh_host_ed25519_key.pub")).expect("a host key");
+        self.write("/etc/ssh/ssh_known_hosts", &format!("* {key}"));
+        self.run(&["/usr/sbin/sshd", "-t"]).ok();
+        self.daemon(&["/usr/sbin/sshd", "-D"]);
+        self.log.expect("Server listening on");
+        self
+    }
+
+    /// Makes a key pair and lets it log in to these users. The client uses it after [`Client::key`].
+    pub fn authorize_key(self, users: &[&str]) -> Self {
+        self.run(&[
+            "sh",
+            "-c",
+            "mkdir -pm 700 /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/test",
+        ])
+        .ok();
+        for user in users {
+            let install = format!(
+                "home=$(eval echo ~{user}) && install -d -m 700 -o {user} $home/.ssh && install -m 600 -o {user} /root/.ssh/test.pub $home/.ssh/authorized_keys"
+            );
+            self.run(&["sh", "-c", &install]).ok();
+        }
+        self
+    }
+
+    /// Gives the machine another address, for clients that come [`Client::from`] it.
+    pub fn address(self, address: &str) -> Self {
+        for address in [OTHER_SERVER, address] {
+            self.run(&["ip", "address", "replace", &format!("{address}/32"), "dev", "lo"]).ok();
+        }
+        self
+    }
+
+    /// A client that logs in as `user`.
+    pub fn ssh(&self, user: &str) -> Client<'_> {
+        Client { world: self, user: user.to_owned(), server: SERVER, options: Vec::new() }
+    }
+
+    /// Waits until none of sshd's children is left.
+    #[track_caller]
+    pub fn expect_no_connection(&self, within: Duration) {
+        let end = Instant::now() + within;
+        loop {
+            let left: Vec<_> =
+                self.processes().into_iter().filter(|process| is_connection(&process.command)).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "still there after {within:?}: {left:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Since 9.8 sshd ignores an address for a while after failures, and tests fail a lot.
+    fn knows_penalties(&self) -> bool {
+        self.run(&["/usr/sbin/sshd", "-t", "-o", "PerSourcePenalties=no"]).code == Some(0)
+    }
+}
+
+impl Client<'_> {
+    /// Offers the key of [`World::authorize_key`].
+    pub fn key(self) -> Self {
+        self.option("IdentityFile=/root/.ssh/test").option("IdentitiesOnly=yes")
+    }
+
+    /// Any setting of ssh_config.
+    pub fn option(mut self, setting: &str) -> Self {
+        self.options.extend(["-o".to_owned(), setting.to_owned()]);
+        self
+    }
+
+    /// Comes from an address given by [`World::address`].
+    pub fn from(mut self, address: &str) -> Self {
+        self.server = OTHER_SERVER;
+        self.option(&format!("BindAddress={address}"))
+    }
+
+    /// Logs in on a terminal and runs `command`.
+    pub fn spawn(&self, command: &str) -> Terminal {
+        self.terminal("ssh", &[&self.target(), command])
+    }
+
+    /// Logs in on a terminal and gets a shell.
+    pub fn shell(&self) -> Terminal {
+        self.terminal("ssh", &[&self.target()])
+    }
+
+    /// Logs in on a terminal, forwards a port and runs nothing (`-N`).
+    pub fn forward(&self) -> Terminal {
+        self.terminal("ssh", &["-N", "-L", "8080:127.0.0.1:22", &self.target()])
+    }
+
+    /// `sftp`, on a terminal.
+    pub fn sftp(&self) -> Terminal {
+        self.terminal("sftp", &[&self.target()])
+    }
+
+    /// `scp` of a file to the user's home, on a terminal.
+    pub fn scp(&self, file: &str) -> Terminal {
+        self.terminal("scp", &[file, &format!("{}:", self.target())])
+    }
+
+    /// Logs in without any terminal, as cron would.
+    pub fn run(&self, command: &str) -> Ran {
+        self.world.run(&[self.words("ssh"), vec![&self.target(), command]].concat())
+    }
+
+    fn terminal(&self, program: &str, rest: &[&str]) -> Terminal {
+        self.world.terminal(&[self.words(program).as_slice(), rest].concat())
+    }
+
+    fn target(&self) -> String {
+        format!("{}@{}", self.user, self.server)
+    }
+
+    fn words<'a>(&'a self, program: &'a str) -> Vec<&'a str> {
+        [program, "-F", "none"].into_iter().chain(self.options.iter().map(String::as_str)).collect()
+    }
+}
+
+/// sshd names its processes after the connection: `sshd: alice [pam]`, and `sshd-session:` since 9.8.
+fn is_connection(command: &str) -> bool {
+    (command.starts_with("sshd: ") && !command.contains("[listener]"))
+        || command.starts_with("sshd-session: ")
+}

@@ -1,0 +1,243 @@
+//! One test's machine: a fresh root with users, PAM stacks, the product and a real sshd, thrown away at the end.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::namespace::{Namespace, Process};
+use crate::root;
+use crate::syslog::Log;
+use crate::terminal::Terminal;
+use crate::totp::{App, secret_of};
+
+/// Fields are dropped in this order: the namespace first, which ends what the others wait for.
+pub struct World {
+    namespace: Namespace,
+    pub log: Log,
+    daemons: Vec<Daemon>,
+}
+
+/// What an enrolled user holds.
+pub struct Enrolled {
+    pub app: App,
+    /// Shown once, at the first enrollment.
+    pub recovery: Vec<String>,
+}
+
+/// How a command without a terminal ended.
+#[derive(Debug)]
+pub struct Ran {
+    command: String,
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Started for the whole life of the world.
+struct Daemon(Child);
+
+impl World {
+    /// A machine with the product installed, not yet set up.
+    pub fn new() -> Self {
+        let world = Self::bare();
+        world.install(
+            "TWOFA_MODULE",
+            "libpam_twofa.so",
+            "/usr/lib/x86_64-linux-gnu/security/pam_twofa.so",
+            0o644,
+        );
+        world.install("TWOFA_ADMIN", "twofa-admin", "/usr/sbin/twofa-admin", 0o755);
+        world
+    }
+
+    /// A machine without the product.
+    pub fn bare() -> Self {
+        let namespace = Namespace::new(root::cached());
+        let log = Log::listen(&namespace.path("/dev/log"));
+        Self { namespace, log, daemons: Vec::new() }
+    }
+
+    /// Adds a user with a home, a shell and a password.
+    pub fn user(self, name: &str, password: &str) -> Self {
+        self.run(&["useradd", "--create-home", "--shell", "/bin/bash", name]).ok();
+        self.password(name, password)
+    }
+
+    /// Sets a password. One round of SHA-512: what a test waits for is not the hash.
+    pub fn password(self, name: &str, password: &str) -> Self {
+        self.run_with_input(
+            &["chpasswd", "--crypt-method", "SHA512", "--sha-rounds", "1000"],
+            &format!("{name}:{password}\n"),
+        )
+        .ok();
+        self
+    }
+
+    /// The `auth` and `account` lines of a PAM service. `session` and `password` are of no concern here.
+    pub fn stack(self, service: &str, lines: &str) -> Self {
+        self.write(
+            &format!("/etc/pam.d/{service}"),
+            &format!("{lines}\nsession required pam_unix.so\npassword required pam_deny.so\n"),
+        );
+        self
+    }
+
+    /// The host's policy. The first one also makes key and store.
+    pub fn policy(self, text: &str) -> Self {
+        if !self.path("/etc/twofa/store.key").exists() {
+            self.admin(&["init", "--yes"]).ok();
+        }
+        self.write("/etc/twofa/twofa.toml", text);
+        self
+    }
+
+    /// Gives `user` an authenticator app, as an administrator would.
+    pub fn enroll(&self, user: &str) -> Enrolled {
+        let secret = secret_of(user);
+        let shown = self
+            .run_with_input(&["twofa-admin", "enroll", "app", user, "--secret-stdin"], &format!("{secret}\n"))
+            .ok();
+        let recovery =
+            shown.split_whitespace().filter(|word| word.len() == 29 && word.matches('-').count() == 5);
+        Enrolled { app: App::new(&secret), recovery: recovery.map(str::to_owned).collect() }
+    }
+
+    /// Runs `twofa-admin`.
+    pub fn admin(&self, arguments: &[&str]) -> Ran {
+        self.run(&[&["twofa-admin"], arguments].concat())
+    }
+
+    /// Runs a command as root, without a terminal and with an empty input.
+    pub fn run(&self, command: &[&str]) -> Ran {
+        self.run_with_input(command, "")
+    }
+
+    /// Runs a command as root, without a terminal, with `input` on its stdin.
+    pub fn run_with_input(&self, command: &[&str], input: &str) -> Ran {
+        let mut child = self
+            .in_session(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("nsenter");
+        // A program may end without reading it all.
+        let _ = child.stdin.take().expect("piped above").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("the end of nsenter");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ran {
+            command: command.join(" "),
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// Starts a command as root on a terminal.
+    pub fn terminal(&self, command: &[&str]) -> Terminal {
+        Terminal::start(&self.namespace, command)
+    }
+
+    /// Starts a command as `user` on a terminal.
+    pub fn terminal_of(&self, user: &str, command: &[&str]) -> Terminal {
+        let become_user = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env"];
+        self.terminal(&[&become_user, command].concat())
+    }
+
+    /// A console: `login` asks for the name.
+    pub fn console(&self) -> Terminal {
+        self.terminal(&["login"])
+    }
+
+    /// A command that the caller starts on their own terminal.
+    pub fn command(&self, program: &str) -> Command {
+        self.namespace.command(program)
+    }
+
+    /// Starts a daemon; the world's end ends it.
+    pub fn daemon(&mut self, command: &[&str]) {
+        let child = self.in_session(command).stdin(Stdio::null()).spawn().expect("nsenter");
+        self.daemons.push(Daemon(child));
+    }
+
+    /// Everything that runs in this world.
+    pub fn processes(&self) -> Vec<Process> {
+        self.namespace.processes()
+    }
+
+    /// Where a file of this world is found from outside.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.namespace.path(inside)
+    }
+
+    /// Writes a file of root's with mode 0644, and the directories above it.
+    pub fn write(&self, inside: &str, text: &str) {
+        let path = self.path(inside);
+        fs::create_dir_all(path.parent().expect("an absolute path"))
+            .unwrap_or_else(|error| panic!("{inside}: {error}"));
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{inside}: {error}"));
+    }
+
+    fn install(&self, variable: &str, built: &str, inside: &str, mode: u32) {
+        let from = artifact(variable, built);
+        let to = self.path(inside);
+        fs::copy(&from, &to).unwrap_or_else(|error| panic!("{} as {inside}: {error}", from.display()));
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).expect("the mode of a file just written");
+    }
+
+    /// In a session of its own, so that a program cannot ask on the tester's terminal through /dev/tty.
+    fn in_session(&self, command: &[&str]) -> Command {
+        let mut nsenter = self.namespace.command("setsid");
+        nsenter.arg("--wait").args(command);
+        nsenter
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ran {
+    /// Its output, when it succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        self.expect(0).stdout
+    }
+
+    /// Itself, when it ended with this code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "`{}` ended otherwise\n{}{}",
+            self.command,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+/// Tests the release build: the one that is shipped.
+fn artifact(variable: &str, built: &str) -> PathBuf {
+    let path = env::var_os(variable)
+        .map_or_else(|| root::workspace().join("target/release").join(built), PathBuf::from);
+    assert!(
+        Path::exists(&path),
+        "{} is missing: run `cargo build --release`, or set {variable}",
+        path.display()
+    );
+    path
+}

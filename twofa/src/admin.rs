@@ -1,0 +1,1 @@
+//! Reports for administrators, from plain data.

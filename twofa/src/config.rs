@@ -1,0 +1,556 @@
+//! The policy file: strict TOML in, a `Config` of valid values out. A typo is an error with file, line and
+//! key; the last valid copy then stays in force, so that an editor's slip neither opens nor locks the host.
+
+use crate::account::Limits;
+use crate::code::{Algorithm, Shape};
+use crate::policy::{AppRules, Exemption, Method, Mode, Policy, Who};
+use crate::trusted::{self, Readers};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use time::{Date, Month, Time};
+use toml::value::Datetime;
+
+pub const DEFAULT_PATH: &str = "/etc/twofa/twofa.toml";
+const DEFAULT_DATABASE: &str = "/var/lib/twofa/twofa.db";
+const DEFAULT_KEY: &str = "/etc/twofa/store.key";
+
+/// A policy is a page or two; 64 KiB is an accident.
+const MAX_FILE: u64 = 64 * 1024;
+/// The support text has to fit a PAM message (512 bytes) with a sentence before it.
+pub const MAX_SUPPORT: usize = 300;
+
+/// The policy, and where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub policy: Policy,
+    pub store: Paths,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    pub database: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Why there is no policy.
+#[derive(Debug)]
+pub enum Error {
+    File(trusted::Error),
+    /// Where (`file:line`), the line's own text, and what is wrong with it.
+    Invalid {
+        place: String,
+        text: String,
+        fault: String,
+    },
+}
+
+impl Error {
+    /// What an administrator can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Invalid { .. } => "Correct it, then run `twofa-admin policy check`.".into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::Invalid { place, text, fault } if text.is_empty() => {
+                write!(f, "{place}: {fault}")
+            }
+            Self::Invalid { place, text, fault } => write!(f, "{place}: `{text}`: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A policy that is in force, and what is wrong with the file when it is only the last valid copy.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub fault: Option<Error>,
+}
+
+/// Loads the policy for a login.
+///
+/// # Errors
+///
+/// When neither the file nor its last valid copy can be used: the fault of the file.
+pub fn load(path: &Path) -> Result<Loaded, Error> {
+    let fault = match read(path) {
+        Ok((config, _)) => {
+            return Ok(Loaded { config, fault: None });
+        }
+        Err(fault) => fault,
+    };
+    match read(&last_valid(path)) {
+        Ok((config, _)) => Ok(Loaded { config, fault: Some(fault) }),
+        Err(_) => Err(fault),
+    }
+}
+
+/// Reads and checks one file; its text comes with it, for the copy.
+///
+/// # Errors
+///
+/// When it cannot be read or trusted, or is not a valid policy.
+pub fn read(path: &Path) -> Result<(Config, String), Error> {
+    let content = trusted::read(path, Readers::All, MAX_FILE).map_err(Error::File)?;
+    let text = String::from_utf8(content).map_err(|_| Error::Invalid {
+        place: path.display().to_string(),
+        text: String::new(),
+        fault: "is not UTF-8 text".into(),
+    })?;
+    Ok((parse(path, &text)?, text))
+}
+
+/// The copy beside the file. It cannot be beside the store: only a valid policy says where that is.
+pub fn last_valid(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".last-valid");
+    path.with_file_name(name)
+}
+
+/// Reads the policy for an administrator, and keeps a copy of it if it is valid.
+///
+/// # Errors
+///
+/// As [`read`]; a copy that cannot be written is no error.
+pub fn read_and_keep(path: &Path) -> Result<Config, Error> {
+    let (config, text) = read(path)?;
+    let copy = last_valid(path);
+    if trusted::read(&copy, Readers::All, MAX_FILE).ok().as_deref() != Some(text.as_bytes()) {
+        let _ = trusted::replace(&copy, text.as_bytes(), 0o644);
+    }
+    Ok(config)
+}
+
+/// Checks the text of a policy; `path` is for the messages.
+///
+/// # Errors
+///
+/// `Invalid` with the place of the first fault.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Error> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = text.get(..at).unwrap_or_default();
+        let line = before.matches('\n').count();
+        Error::Invalid {
+            place: format!("{}:{}", path.display(), line + 1),
+            text: text.lines().nth(line).unwrap_or_default().trim().chars().take(80).collect(),
+            fault: error.message().trim().replace('\n', " "),
+        }
+    })?;
+    Ok(file.into_config())
+}
+
+/// The file as it is written. Every field's type checks its own range, so that a fault has a line.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[allow(dead_code)] // reading it is what checks it
+    version: Number<1, 1>,
+    #[serde(default)]
+    mode: ModeName,
+    methods: Methods,
+    services: Services,
+    support: Option<Support>,
+    #[serde(default)]
+    app: AppTable,
+    #[serde(default)]
+    limits: LimitsTable,
+    #[serde(default)]
+    store: StoreTable,
+    #[serde(default)]
+    exempt: Vec<ExemptTable>,
+}
+
+impl File {
+    fn into_config(self) -> Config {
+        Config {
+            policy: Policy {
+                mode: match self.mode {
+                    ModeName::Enforce => Mode::Enforce,
+                    ModeName::Observe => Mode::Observe,
+                    ModeName::Off => Mode::Off,
+                },
+                methods: self.methods.0,
+                services: self.services.0,
+                support: self.support.map(|support| support.0),
+                limits: Limits {
+                    prompts: self.limits.prompts.get(),
+                    failures: self.limits.failures.get(),
+                    window: self.limits.window.0,
+                    total: self.limits.total.get(),
+                },
+                app: AppRules {
+                    shape: Shape {
+                        algorithm: self.app.algorithm,
+                        digits: self.app.digits.get(),
+                        step: self.app.step.get(),
+                    },
+                    skew: self.app.skew.get(),
+                    issuer: self.app.issuer.map(|label| label.0),
+                },
+                exemptions: self.exempt.into_iter().map(|table| table.0).collect(),
+            },
+            store: Paths { database: self.store.path.0, key: self.store.key.0 },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ModeName {
+    #[default]
+    Enforce,
+    Observe,
+    Off,
+}
+
+/// `[app]`: what new authenticator apps get.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AppTable {
+    digits: Number<6, 8>,
+    step: Number<15, 60>,
+    skew: Number<0, 2>,
+    algorithm: Algorithm,
+    issuer: Option<Label>,
+}
+
+impl Default for AppTable {
+    fn default() -> Self {
+        Self {
+            digits: Number(6),
+            step: Number(30),
+            skew: Number(1),
+            algorithm: Algorithm::Sha1,
+            issuer: None,
+        }
+    }
+}
+
+/// `[limits]`: NIST SP 800-63B allows 100 failures in a row at most; no limit can be switched off.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    prompts: Number<1, 5>,
+    failures: Number<1, 20>,
+    window: Duration<60, 3600>,
+    total: Number<5, 100>,
+}
+
+impl Default for LimitsTable {
+    fn default() -> Self {
+        Self { prompts: Number(3), failures: Number(5), window: Duration(900), total: Number(50) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StoreTable {
+    path: FilePath,
+    key: FilePath,
+}
+
+impl Default for StoreTable {
+    fn default() -> Self {
+        Self { path: FilePath(DEFAULT_DATABASE.into()), key: FilePath(DEFAULT_KEY.into()) }
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy)]
+struct Number<const MIN: u8, const MAX: u8>(u8);
+
+impl<const MIN: u8, const MAX: u8> Number<MIN, MAX> {
+    fn get<T: From<u8>>(self) -> T {
+        self.0.into()
+    }
+}
+
+impl<'de, const MIN: u8, const MAX: u8> Deserialize<'de> for Number<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        match u8::try_from(number) {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+            _ if MIN == MAX => Err(D::Error::custom(format_args!("must be {MIN}"))),
+            _ => Err(D::Error::custom(format_args!("must be from {MIN} to {MAX}"))),
+        }
+    }
+}
+
+/// A length of time, `15m`, from `MIN` to `MAX` seconds.
+#[derive(Clone, Copy)]
+struct Duration<const MIN: u64, const MAX: u64>(u64);
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Duration<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match seconds(&text) {
+            Some(seconds) if (MIN..=MAX).contains(&seconds) => Ok(Self(seconds)),
+            Some(_) => Err(D::Error::custom(format_args!("must be from {MIN}s to {MAX}s"))),
+            None => Err(D::Error::custom("must be a number with s, m, h or d, as in \"15m\"")),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    let unit = text.chars().last()?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let unit = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// Which methods there are, first the primary one.
+struct Methods(Vec<Method>);
+
+impl<'de> Deserialize<'de> for Methods {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        match names.as_slice() {
+            [name] if name == "app" => Ok(Self(vec![Method::App])),
+            _ => Err(D::Error::custom("must be [\"app\"]")),
+        }
+    }
+}
+
+struct Services(Vec<String>);
+
+impl<'de> Deserialize<'de> for Services {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        let is_service = |name: &String| {
+            !name.is_empty()
+                && name.len() <= 64
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        if names.is_empty() {
+            return Err(D::Error::custom("must name at least one PAM service, as in [\"sshd\", \"login\"]"));
+        }
+        match names.iter().find(|name| !is_service(name)) {
+            Some(name) => Err(D::Error::custom(format_args!("{name:?} is not the name of a PAM service"))),
+            None => Ok(Self(names)),
+        }
+    }
+}
+
+/// A sentence for the terminal of a user who is refused.
+struct Support(String);
+
+impl<'de> Deserialize<'de> for Support {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text.len() > MAX_SUPPORT {
+            return Err(D::Error::custom(format_args!("must have 1 to {MAX_SUPPORT} bytes")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(D::Error::custom("must be one line without control characters"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The name of an issuer; a colon would end it in an `otpauth://` URI.
+struct Label(String);
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text.len() > 64 || text.contains(':') || text.chars().any(char::is_control) {
+            return Err(D::Error::custom("must have 1 to 64 bytes, and no colon or control character"));
+        }
+        Ok(Self(text))
+    }
+}
+
+struct FilePath(PathBuf);
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = PathBuf::deserialize(deserializer)?;
+        let plain = path.is_absolute() && !path.components().any(|c| c.as_os_str() == "..");
+        if plain { Ok(Self(path)) } else { Err(D::Error::custom("must be an absolute path without `..`")) }
+    }
+}
+
+/// `[[exempt]]`, as it is written and as it is meant.
+struct ExemptTable(Exemption);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExemption {
+    user: Option<String>,
+    group: Option<String>,
+    #[serde(default)]
+    from: Vec<IpNet>,
+    reason: String,
+    until: Datetime,
+}
+
+impl<'de> Deserialize<'de> for ExemptTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = RawExemption::deserialize(deserializer)?;
+        let who = match (raw.user, raw.group) {
+            (Some(user), None) => Who::User(user),
+            (None, Some(group)) => Who::Group(group),
+            _ => return Err(D::Error::custom("must name either a user or a group")),
+        };
+        let (Who::User(name) | Who::Group(name)) = &who;
+        if name.is_empty() || name.contains(['*', '/']) || name.chars().any(char::is_control) {
+            return Err(D::Error::custom(format_args!("{name:?} is not the name of a user or group")));
+        }
+        if raw.reason.trim().is_empty() {
+            return Err(D::Error::custom("must have a reason"));
+        }
+        let until = end(&raw.until).ok_or_else(|| {
+            D::Error::custom("`until` must be a date, as in 2027-01-15, or a date and time with offset")
+        })?;
+        Ok(Self(Exemption { who, from: raw.from, reason: raw.reason, until }))
+    }
+}
+
+/// When `until` is over, in seconds since 1970: a date lasts to its end in UTC, a time is exact.
+fn end(until: &Datetime) -> Option<u64> {
+    let date = until.date?;
+    let month = Month::try_from(date.month).ok()?;
+    let date = Date::from_calendar_date(date.year.into(), month, date.day).ok()?;
+    let end = match (until.time, until.offset) {
+        (None, None) => date.next_day()?.midnight().assume_utc().unix_timestamp(),
+        (Some(time), Some(offset)) => {
+            let second = time.second.unwrap_or(0).min(59);
+            let local = date.with_time(Time::from_hms(time.hour, time.minute, second).ok()?);
+            let minutes = match offset {
+                toml::value::Offset::Z => 0,
+                toml::value::Offset::Custom { minutes } => minutes,
+            };
+            local.assume_utc().unix_timestamp().checked_sub(i64::from(minutes) * 60)?
+        }
+        _ => return None,
+    };
+    u64::try_from(end).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "version = 1\nmethods = [\"app\"]\nservices = [\"sshd\"]\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        super::parse(Path::new("/p"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_the_recommended_ones() {
+        let policy = parse(MINIMAL).unwrap().policy;
+        assert_eq!(policy.mode, Mode::Enforce);
+        assert_eq!(policy.limits, Limits { prompts: 3, failures: 5, window: 900, total: 50 });
+        assert_eq!(policy.app.shape, Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 });
+        assert_eq!(policy.app.skew, 1);
+    }
+
+    /// Each fault is told with its line, the line's text and what would be right.
+    #[test]
+    fn faults_have_a_place_and_a_remedy() {
+        let table = [
+            ("enforcment = true", "/p:4: `enforcment = true`: unknown field `enforcment`, expected one of"),
+            ("mode = \"of\"", "/p:4: `mode = \"of\"`: unknown variant `of`, expected one of"),
+            ("support = \"\"", "/p:4: `support = \"\"`: must have 1 to 300 bytes"),
+            ("support = \"a\\u001bb\"", "must be one line without control characters"),
+            ("support = 7", "/p:4: `support = 7`: invalid type: integer `7`, expected a string"),
+            ("[app]\ndigits = 9", "/p:5: `digits = 9`: must be from 6 to 8"),
+            ("[app]\ndigits = -1", "/p:5: `digits = -1`: must be from 6 to 8"),
+            ("[app]\nstep = 14", "must be from 15 to 60"),
+            ("[app]\nskew = 3", "must be from 0 to 2"),
+            ("[app]\nalgorithm = \"MD5\"", "unknown variant `MD5`, expected one of"),
+            ("[app]\nissuer = \"a:b\"", "no colon"),
+            ("[limits]\nprompts = 0", "must be from 1 to 5"),
+            ("[limits]\nfailures = 0", "must be from 1 to 20"),
+            ("[limits]\ntotal = 101", "must be from 5 to 100"),
+            ("[limits]\nwindow = \"15\"", "must be a number with s, m, h or d"),
+            ("[limits]\nwindow = \"2h\"", "must be from 60s to 3600s"),
+            ("[store]\npath = \"twofa.db\"", "must be an absolute path"),
+            ("[store]\nkey = \"/etc/../home/k\"", "must be an absolute path"),
+            ("version = 1", "/p:4: `version = 1`: duplicate key"),
+            ("[[exempt]]\nuser = \"a\"\nreason = \"r\"", "missing field `until`"),
+            ("[[exempt]]\nuser = \"a\"\nuntil = 2027-01-15", "missing field `reason`"),
+            (
+                "[[exempt]]\nuser = \"*\"\nreason = \"r\"\nuntil = 2027-01-15",
+                "is not the name of a user or group",
+            ),
+            ("[[exempt]]\nreason = \"r\"\nuntil = 2027-01-15", "either a user or a group"),
+            (
+                "[[exempt]]\nuser = \"a\"\nreason = \"r\"\nuntil = 2027-01-15T10:00:00",
+                "`until` must be a date",
+            ),
+            (
+                "[[exempt]]\nuser = \"a\"\nfrom = [\"x\"]\nreason = \"r\"\nuntil = 2027-01-15",
+                "invalid IP address syntax",
+            ),
+        ];
+        for (line, expected) in table {
+            let fault = parse(&format!("{MINIMAL}{line}\n")).expect_err(line);
+            assert!(fault.contains(expected), "{line}: {fault}");
+        }
+        for (text, expected) in [
+            ("", "missing field `version`"),
+            ("version = 2\nmethods = [\"app\"]\nservices = [\"sshd\"]", "/p:1: `version = 2`: must be 1"),
+            ("version = 1\nservices = [\"sshd\"]", "missing field `methods`"),
+            ("version = 1\nmethods = []\nservices = [\"sshd\"]", "/p:2: `methods = []`: must be [\"app\"]"),
+            ("version = 1\nmethods = [\"app\"]\nservices = []", "must name at least one PAM service"),
+            ("version = 1\nmethods = [\"app\"]\nservices = [\"a b\"]", "is not the name of a PAM service"),
+            ("version = 1\nmethods = [\"app\", \"app\"]\nservices = [\"a\"]", "must be [\"app\"]"),
+        ] {
+            let fault = parse(text).expect_err(text);
+            assert!(fault.contains(expected), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn exemptions_end_when_they_say() {
+        let until = |until: &str| {
+            let text = format!("{MINIMAL}[[exempt]]\nuser = \"a\"\nreason = \"r\"\nuntil = {until}\n");
+            parse(&text).map(|config| config.policy.exemptions[0].until)
+        };
+        // 2027-01-15T00:00:00Z is 1799971200.
+        assert_eq!(until("2027-01-14"), Ok(1_799_971_200));
+        assert_eq!(until("2027-01-15T00:00:00Z"), Ok(1_799_971_200));
+        assert_eq!(until("2027-01-15T02:00:00+02:00"), Ok(1_799_971_200));
+        assert!(until("2027-02-30").is_err());
+    }
+
+    #[test]
+    fn durations() {
+        let table = [
+            ("90s", Some(90)),
+            ("15m", Some(900)),
+            ("1h", Some(3600)),
+            ("2d", Some(172_800)),
+            ("", None),
+            ("m", None),
+            ("-1m", None),
+            ("1w", None),
+            ("15", None),
+            ("1 m", None),
+            ("é", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Two-factor authentication for Linux login: what `pam_twofa` and `twofa-admin` share.
+//!
+//! The modules in reading order; each may use only those above it (`tests/layers.rs` holds the graph).
+#![forbid(unsafe_code)]
+
+pub mod code;
+
+pub mod account;
+pub mod policy;
+
+pub mod message;
+
+pub mod login;
+
+pub mod ports;
+
+pub mod drive;
+
+pub mod log;
+pub mod system;
+pub mod trusted;
+
+pub mod config;
+pub mod store;
+
+pub mod admin;

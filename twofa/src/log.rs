@@ -1,0 +1,232 @@
+//! Lines for the system's log (authpriv), in the forms that fail2ban's filters and people know.
+//! Whatever came from outside is escaped; a code or secret never gets here.
+
+use crate::account::Lock;
+use crate::login::{Admission, Refusal, Verdict};
+use crate::message::utc;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+use syslog::{Facility, Formatter3164, LogFormat, LoggerBackend, Severity};
+
+/// A daemon that does not read its socket must not hold up a login.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
+/// Longest piece of foreign text in a line.
+const MAX_FIELD: usize = 64;
+
+/// How bad it is; the names of syslog(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The policy or the store is broken.
+    Alert,
+    Critical,
+    Error,
+    Warning,
+    Notice,
+    Info,
+    Debug,
+}
+
+/// The log of one PAM call.
+pub struct Log {
+    prefix: String,
+    process: String,
+}
+
+/// Who is logging in, for the lines of this module.
+#[derive(Clone, Debug, Default)]
+pub struct Who<'a> {
+    pub user: &'a str,
+    pub address: Option<IpAddr>,
+    /// PAM_RHOST as the application set it, when it is no address.
+    pub rhost: &'a str,
+    pub tty: &'a str,
+    pub ruser: &'a str,
+    pub uid: u32,
+    pub euid: u32,
+}
+
+impl Who<'_> {
+    /// What pam_unix writes of the calling process.
+    pub fn of_process() -> Self {
+        let (uid, euid) = (nix::unistd::Uid::current().as_raw(), nix::unistd::Uid::effective().as_raw());
+        Self { uid, euid, ..Self::default() }
+    }
+}
+
+impl Log {
+    /// `hook` is `auth` or `account`.
+    pub fn new(service: &str, hook: &str) -> Self {
+        let process = std::env::args_os().next().unwrap_or_default();
+        let process = std::path::Path::new(&process).file_name().unwrap_or_default();
+        Self {
+            prefix: format!("pam_twofa({}:{hook}): ", escape(service)),
+            // sshd calls itself `sshd: alice [pam]`.
+            process: process.to_string_lossy().split([':', ' ']).next().unwrap_or_default().into(),
+        }
+    }
+
+    /// Writes one line. Nothing is done about a log that is not there: the verdict stands without it.
+    pub fn write(&self, level: Level, line: &str) {
+        let formatter = Formatter3164 {
+            facility: Facility::LOG_AUTHPRIV,
+            hostname: None,
+            process: escape(&self.process),
+            pid: std::process::id(),
+        };
+        let Ok(mut logger) = syslog::unix(formatter) else {
+            return;
+        };
+        if let LoggerBackend::Unix(socket) = &logger.backend {
+            let _ = socket.set_write_timeout(Some(WRITE_TIMEOUT));
+        }
+        let _ =
+            logger.formatter.format(&mut logger.backend, severity(level), format!("{}{line}", self.prefix));
+    }
+
+    /// The verdict of an auth or account phase: one line, and for a refused login the line of pam_unix
+    /// besides, which fail2ban's filters match.
+    pub fn verdict(&self, verdict: &Verdict, who: &Who<'_>) {
+        match verdict {
+            Verdict::NotConcerned | Verdict::Admit(Admission::Proven) => {}
+            Verdict::Admit(admission) => self.write(level(admission), &admitted(admission, who)),
+            Verdict::Refuse(refusal) => {
+                self.write(Level::Notice, &failure(who));
+                self.write(Level::Notice, &format!("refused {} reason={}", whence(who), reason(*refusal)));
+            }
+        }
+    }
+}
+
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::Alert => Severity::LOG_ALERT,
+        Level::Critical => Severity::LOG_CRIT,
+        Level::Error => Severity::LOG_ERR,
+        Level::Warning => Severity::LOG_WARNING,
+        Level::Notice => Severity::LOG_NOTICE,
+        Level::Info => Severity::LOG_INFO,
+        Level::Debug => Severity::LOG_DEBUG,
+    }
+}
+
+fn level(admission: &Admission) -> Level {
+    match admission {
+        Admission::Observed(_) | Admission::Recovery { .. } => Level::Warning,
+        _ => Level::Info,
+    }
+}
+
+fn admitted(admission: &Admission, who: &Who<'_>) -> String {
+    let whence = whence(who);
+    match admission {
+        Admission::App { label } => format!("accepted app for {whence} label={}", escape(label)),
+        Admission::Recovery { left } => format!("accepted recovery code for {whence} left={left}"),
+        Admission::Proven => format!("accepted {whence}"),
+        Admission::Exempt { reason, until } => {
+            let until = utc(*until).replace(' ', "T");
+            format!("exempt {whence} until={until} reason={}", escape(reason))
+        }
+        Admission::Off => format!("not enforced for {whence} mode=off"),
+        Admission::Observed(refusal) => {
+            format!("would refuse {whence} mode=observe reason={}", reason(*refusal))
+        }
+    }
+}
+
+/// pam_unix's words in pam_unix's order, nothing added: the stock filters anchor at the end.
+fn failure(who: &Who<'_>) -> String {
+    let rhost = who.address.map_or_else(|| escape(who.rhost), |address| address.to_string());
+    format!(
+        "authentication failure; logname= uid={} euid={} tty={} ruser={} rhost={rhost}  user={}",
+        who.uid,
+        who.euid,
+        escape(who.tty),
+        escape(who.ruser),
+        escape(who.user)
+    )
+}
+
+fn whence(who: &Who<'_>) -> String {
+    match who.address {
+        Some(address) => format!("{} from {address}", escape(who.user)),
+        None if who.tty.is_empty() => escape(who.user),
+        None => format!("{} on {}", escape(who.user), escape(who.tty)),
+    }
+}
+
+/// One word for a refusal, for people who search the log.
+pub fn reason(refusal: Refusal) -> String {
+    let word = match refusal {
+        Refusal::UnknownUser => "unknown-user",
+        Refusal::NotEnrolled => "not-enrolled",
+        Refusal::UidMismatch => "uid-mismatch",
+        Refusal::WrongCode => "wrong-code",
+        Refusal::AlreadyUsed => "replay",
+        Refusal::Locked(Lock::Total) => "locked-until-unlocked",
+        Refusal::Locked(Lock::Address(until)) => {
+            return format!("locked until={}", utc(until).replace(' ', "T"));
+        }
+        Refusal::Locked(Lock::Recovery(until)) => {
+            return format!("recovery-locked until={}", utc(until).replace(' ', "T"));
+        }
+        Refusal::Blank => "no-code-typed",
+        Refusal::Fake => "refused-by-sshd",
+        Refusal::NoAnswer => "aborted",
+        Refusal::NoConversation => "no-conversation",
+        Refusal::Changed => "account-changed",
+        Refusal::UserChanged => "user-changed",
+        Refusal::NoFactor => "no-factor",
+        Refusal::Unavailable => "unavailable",
+    };
+    word.into()
+}
+
+/// Foreign text as one word of printable ASCII: `\xNN` for the rest, cut after 64 characters.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len().min(MAX_FIELD));
+    for byte in text.bytes() {
+        if escaped.len() >= MAX_FIELD {
+            escaped.push_str("...");
+            break;
+        }
+        match byte {
+            b'\\' => escaped.push_str("\\\\"),
+            b'!'..=b'~' => escaped.push(char::from(byte)),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(escaped, "\\x{byte:02x}");
+            }
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_stays_one_printable_word() {
+        let table = [
+            ("alice", "alice"),
+            ("a b", "a\\x20b"),
+            ("a\nb\x1b[2J", "a\\x0ab\\x1b[2J"),
+            ("\u{202e}x\\", "\\xe2\\x80\\xaex\\\\"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(escape(text), expected);
+        }
+        assert_eq!(escape(&"x".repeat(70_000)).len(), MAX_FIELD + 3);
+    }
+
+    /// The line of pam_unix, so that fail2ban's `sshd` filter finds `rhost=`.
+    #[test]
+    fn a_failure_reads_like_pam_unix() {
+        let who = Who { user: "alice", address: Some([192, 0, 2, 9].into()), tty: "ssh", ..Who::default() };
+        assert_eq!(
+            failure(&who),
+            "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.9  user=alice"
+        );
+    }
+}

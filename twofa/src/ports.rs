@@ -1,0 +1,20 @@
+//! What a login needs from outside, as small traits: the module brings PAM and the disk, tests bring scripts.
+
+use crate::account::Change;
+use crate::login::{Event, Notice, Prompt};
+
+/// Accounts and their state.
+pub trait Store {
+    /// `Event::Account`, or `Event::Failed`.
+    fn read(&mut self) -> Event;
+    /// `Event::Committed` when the change is on disk, `Event::Conflict`, or `Event::Failed`.
+    fn commit(&mut self, change: &Change, now: u64) -> Event;
+}
+
+/// The user.
+pub trait Conversation {
+    /// Says something; whether it arrives changes nothing.
+    fn tell(&mut self, notice: &Notice);
+    /// `Event::Answer`, `Event::NoAnswer` or `Event::Gone`.
+    fn ask(&mut self, prompt: Prompt) -> Event;
+}

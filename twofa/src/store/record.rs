@@ -1,0 +1,177 @@
+//! The state of one user on disk: `state/UID`, two slots of 4096 bytes.
+//!
+//! A change overwrites the older slot in place, then one `fdatasync`: a kill or power cut at any point
+//! leaves the old or the new state. Nothing is allocated, so it works on a full disk. A slot:
+//!
+//! ```text
+//! magic 8 | sequence 8 | generation 8 | nonce 24 | sealed state, padded | tag 16      (little endian)
+//! ```
+//!
+//! The slot with the highest sequence among those of the account's generation counts. So an administrator's
+//! change writes the state of the next generation first and the database after: until the database names
+//! it, logins go by the slot of the generation before.
+
+use super::Error;
+use super::seal::{NONCE_BYTES, Sealer, TAG_BYTES};
+use crate::account::State;
+use crate::system;
+use crate::trusted::{self, Readers};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// A block of its own for each slot: the disk never rewrites one for the other's sake.
+pub const SLOT_BYTES: usize = 4096;
+pub const RECORD_BYTES: usize = 2 * SLOT_BYTES;
+const MAGIC: &[u8; 8] = b"twofa st";
+const HEADER_BYTES: usize = 24;
+/// The state as bytes, with its own length before it, has to fit this.
+const TEXT_BYTES: usize = SLOT_BYTES - HEADER_BYTES - NONCE_BYTES - TAG_BYTES;
+/// The encoding of `State` inside; a newer one is refused.
+const ENCODING: u8 = 1;
+
+/// How long a login waits for another one of the same user, which needs a few milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Whose record it is, and which generation of the account counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    pub(super) generation: u64,
+}
+
+/// An open record. Locked ones are unlocked when dropped, or when the process dies.
+pub(super) struct Record<'a> {
+    file: File,
+    path: PathBuf,
+    uid: u32,
+    sealer: &'a Sealer,
+}
+
+/// A state, and where it stands.
+struct Slot {
+    state: State,
+    sequence: u64,
+    index: u64,
+}
+
+impl<'a> Record<'a> {
+    /// Opens the record of `uid`, to be read only.
+    pub(super) fn open(folder: &Path, uid: u32, sealer: &'a Sealer) -> Result<Self, Error> {
+        Self::open_for(folder, uid, sealer, false)
+    }
+
+    /// Opens the record of `uid` and waits until nobody else holds it.
+    pub(super) fn lock(folder: &Path, uid: u32, sealer: &'a Sealer) -> Result<Self, Error> {
+        let record = Self::open_for(folder, uid, sealer, true)?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match record.file.try_lock() {
+                Ok(()) => return Ok(record),
+                Err(TryLockError::WouldBlock) if waited < LOCK_WAIT => {
+                    system::pause(LOCK_PAUSE);
+                    waited += LOCK_PAUSE;
+                }
+                Err(TryLockError::WouldBlock) => return Err(Error::Busy(record.path)),
+                Err(TryLockError::Error(error)) => return Err(record.io(error)),
+            }
+        }
+    }
+
+    fn open_for(folder: &Path, uid: u32, sealer: &'a Sealer, write: bool) -> Result<Self, Error> {
+        let path = path(folder, uid);
+        let file = trusted::open(&path, Readers::Owner, write).map_err(|error| match error {
+            error if error.is_missing() => Error::NoRecord(path.clone()),
+            error => Error::File(error),
+        })?;
+        Ok(Self { file, path, uid, sealer })
+    }
+
+    /// The state that counts for `generation`.
+    pub(super) fn read(&self, generation: u64) -> Result<State, Error> {
+        Ok(self.current(generation)?.ok_or_else(|| Error::BrokenRecord(self.path.clone()))?.state)
+    }
+
+    /// Overwrites the other slot, durably. The caller holds the lock and has read `owner`'s state.
+    pub(super) fn write(&self, current: u64, next: u64, state: &State) -> Result<(), Error> {
+        let now = self.current(current)?.ok_or_else(|| Error::BrokenRecord(self.path.clone()))?;
+        let owner = Owner { uid: self.uid, generation: next };
+        let slot = encode(owner, now.sequence.saturating_add(1), state, self.sealer)?;
+        let offset = (1 - now.index) * SLOT_BYTES as u64;
+        self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))?;
+        self.file.sync_data().map_err(|error| self.io(error))
+    }
+
+    fn current(&self, generation: u64) -> Result<Option<Slot>, Error> {
+        let mut bytes = Zeroizing::new([0; RECORD_BYTES]);
+        match self.file.read_exact_at(&mut bytes[..], 0) {
+            Ok(()) => {}
+            // Cut short: what is missing reads as an empty slot.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(self.io(error)),
+        }
+        let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
+        let owner = Owner { uid: self.uid, generation };
+        let decoded = (0u64..).zip(slots).filter_map(|(index, slot)| {
+            let (sequence, state) = decode(owner, slot, self.sealer)?;
+            Some(Slot { state, sequence, index })
+        });
+        Ok(decoded.max_by_key(|slot| slot.sequence))
+    }
+
+    fn io(&self, error: io::Error) -> Error {
+        Error::File(trusted::Error::Io(self.path.clone(), error))
+    }
+}
+
+pub(super) fn path(folder: &Path, uid: u32) -> PathBuf {
+    folder.join(uid.to_string())
+}
+
+/// The two slots of a new record: the state twice, so that every byte is allocated.
+pub(super) fn new(owner: Owner, state: &State, sealer: &Sealer) -> Result<Vec<u8>, Error> {
+    let slots = [encode(owner, 1, state, sealer)?, encode(owner, 2, state, sealer)?];
+    Ok(slots.concat())
+}
+
+fn encode(owner: Owner, sequence: u64, state: &State, sealer: &Sealer) -> Result<Vec<u8>, Error> {
+    let mut text = Zeroizing::new(vec![ENCODING]);
+    text.extend(postcard::to_allocvec(state).map_err(|_| Error::TooLarge)?);
+    if text.len() > TEXT_BYTES {
+        return Err(Error::TooLarge);
+    }
+    text.resize(TEXT_BYTES, 0);
+    let header = header(owner.generation, sequence);
+    let sealed = sealer.seal(&place(owner, &header), &text).ok_or(Error::NoRandom)?;
+    Ok([&header[..], &sealed].concat())
+}
+
+/// The state in `slot`, if it is whole and belongs to `owner`.
+fn decode(owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
+    let (header, sealed) = slot.split_first_chunk::<HEADER_BYTES>()?;
+    let sequence = u64::from_le_bytes(*header.get(8..)?.first_chunk()?);
+    // What the header says is believed only as far as the seal confirms it.
+    if *header != self::header(owner.generation, sequence) {
+        return None;
+    }
+    let text = sealer.open(&place(owner, header), sealed)?;
+    let (encoding, text) = text.split_first()?;
+    (*encoding == ENCODING).then_some(())?;
+    let (state, _padding) = postcard::take_from_bytes(text).ok()?;
+    Some((sequence, state))
+}
+
+fn header(generation: u64, sequence: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let fields = [*MAGIC, sequence.to_le_bytes(), generation.to_le_bytes()];
+    header.copy_from_slice(fields.as_flattened());
+    header
+}
+
+fn place(owner: Owner, header: &[u8; HEADER_BYTES]) -> Vec<u8> {
+    [&b"state"[..], &owner.uid.to_le_bytes(), header].concat()
+}

@@ -1,0 +1,37 @@
+//! Sealing at rest: XChaCha20-Poly1305 with the host's key. The associated data says where a sealed text
+//! belongs, so that it cannot be moved to another user, generation or place.
+
+use crate::system;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
+
+pub(super) const KEY_BYTES: usize = 32;
+pub(super) const NONCE_BYTES: usize = 24;
+pub(super) const TAG_BYTES: usize = 16;
+
+pub(super) struct Sealer(XChaCha20Poly1305);
+
+impl Sealer {
+    /// Nothing for a key that is no key: another length, or never filled.
+    pub(super) fn new(key: &[u8]) -> Option<Self> {
+        if key.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        Some(Self(XChaCha20Poly1305::new(&Key::try_from(key).ok()?)))
+    }
+
+    /// A random nonce, then the sealed text. 192 bits of nonce never repeat by chance.
+    pub(super) fn seal(&self, place: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+        let nonce = system::random::<NONCE_BYTES>().ok()?;
+        let sealed = self.0.encrypt(&XNonce::from(nonce), Payload { msg: text, aad: place }).ok()?;
+        Some([&nonce[..], &sealed].concat())
+    }
+
+    /// The text, if `sealed` was sealed with this key for this place.
+    pub(super) fn open(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+        let text = self.0.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: place }).ok()?;
+        Some(Zeroizing::new(text))
+    }
+}

@@ -1,0 +1,104 @@
+//! The only reader of the machine: clock, users and groups, randomness, waiting.
+
+use crate::policy::Known;
+use nix::unistd::{Gid, Group, User, getgrouplist};
+use std::ffi::CString;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// NSS was asked and did not answer; that is not "no such user".
+#[derive(Debug)]
+pub struct LookupError(String);
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for LookupError {}
+
+/// Seconds since 1970; 0 for a clock before that.
+#[allow(clippy::disallowed_methods)] // here is where the clock is read
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Fills a new array from getrandom(2).
+///
+/// # Errors
+///
+/// When the kernel has no random numbers to give.
+pub fn random<const N: usize>() -> Result<[u8; N], LookupError> {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(LookupError(format!("no random numbers: {error}"))),
+    }
+}
+
+/// A short wait for a lock that somebody else holds.
+#[allow(clippy::disallowed_methods)] // bounded by the caller; see `store::record`
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Looks a user up by name, with those of `groups` that the user is in.
+///
+/// # Errors
+///
+/// When NSS fails, or a group does not exist: an exemption that names it must neither hold for nobody
+/// nor for everybody.
+pub fn user<'a>(name: &str, groups: impl Iterator<Item = &'a str>) -> Result<Option<Known>, LookupError> {
+    // Names that no system gives, and that could be taken for something else.
+    if name.is_empty() || name.len() > 256 || name.contains(['/', '\0']) || name.chars().any(char::is_control)
+    {
+        return Ok(None);
+    }
+    let found = User::from_name(name);
+    let found = found.map_err(|error| LookupError(format!("cannot look up the user: {error}")))?;
+    // NSS may match without regard to case or by an alias: then it is another name's account.
+    let Some(user) = found.filter(|user| user.name == name) else {
+        return Ok(None);
+    };
+    let wanted: Vec<&str> = groups.collect();
+    let groups = if wanted.is_empty() { Vec::new() } else { groups_of(&user, &wanted)? };
+    Ok(Some(Known { uid: user.uid.as_raw(), groups }))
+}
+
+fn groups_of(user: &User, wanted: &[&str]) -> Result<Vec<String>, LookupError> {
+    let name = CString::new(user.name.as_str()).map_err(|error| LookupError(error.to_string()))?;
+    let gids: Vec<Gid> = getgrouplist(&name, user.gid)
+        .map_err(|error| LookupError(format!("cannot look up the user's groups: {error}")))?;
+    let mut groups = Vec::new();
+    for wanted in wanted {
+        let group = Group::from_name(wanted)
+            .map_err(|error| LookupError(format!("cannot look up group `{wanted}`: {error}")))?
+            .ok_or_else(|| LookupError(format!("group `{wanted}` of an exemption does not exist")))?;
+        if gids.contains(&group.gid) {
+            groups.push((*wanted).to_string());
+        }
+    }
+    Ok(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_their_exact_name() {
+        assert_eq!(user("root", ["root"].into_iter()).unwrap().unwrap().uid, 0);
+        assert_eq!(user("root", ["root"].into_iter()).unwrap().unwrap().groups, ["root"]);
+        assert_eq!(user("root", ["daemon"].into_iter()).unwrap().unwrap().groups, [""; 0]);
+        let long = "r".repeat(65536);
+        for name in ["", "ROOT", "root\n", "ro/ot", "../root", "\x1b[2J", "no-such-user", &long] {
+            assert!(user(name, [].into_iter()).unwrap().is_none(), "{name:.20}");
+        }
+    }
+
+    #[test]
+    fn a_missing_group_is_an_error() {
+        assert!(user("root", ["no-such-group"].into_iter()).is_err());
+    }
+}

@@ -1,0 +1,289 @@
+//! Files whose content decides who gets in: only root, or the very user this process runs as, may be able
+//! to change them. Checked on the open file, never by name first.
+
+use nix::unistd::Uid;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+/// Who may read a file besides its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    All,
+    /// A secret: nobody else.
+    Owner,
+}
+
+/// Why a file is not used.
+#[derive(Debug)]
+pub enum Error {
+    Io(PathBuf, io::Error),
+    /// What is wrong, in words that follow the path: `is a symbolic link`.
+    Unsafe(PathBuf, &'static str),
+}
+
+impl Error {
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io(_, error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// What an administrator can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Io(path, _) if self.is_missing() => {
+                format!("Restore {} or run `twofa-admin init`.", path.display())
+            }
+            Self::Io(path, _) => format!("Check {} and the disk it is on.", path.display()),
+            Self::Unsafe(path, _) => format!(
+                "Only root may be able to change it: `chown root:root {0}; chmod go-w {0}`.",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Unsafe(path, what) => write!(f, "{} {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+///
+/// See [`open`]; a longer file is `Unsafe`.
+pub fn read(path: &Path, readers: Readers, limit: u64) -> Result<Vec<u8>, Error> {
+    let file = open(path, readers, false)?;
+    let mut content = Vec::new();
+    let read = file.take(limit + 1).read_to_end(&mut content);
+    read.map_err(|error| Error::Io(path.into(), error))?;
+    if content.len() as u64 > limit {
+        return Err(Error::Unsafe(path.into(), "is too long"));
+    }
+    Ok(content)
+}
+
+/// Opens a regular file, for writing too when asked, if nobody else could have changed it.
+///
+/// # Errors
+///
+/// `Io` when it cannot be opened, `Unsafe` when it, or a folder above it, is somebody else's to change.
+pub fn open(path: &Path, readers: Readers, write: bool) -> Result<File, Error> {
+    check_folders(path)?;
+    // Not through a link, and not waiting for the other end of a FIFO.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    let file = file.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => Error::Unsafe(path.into(), "is a symbolic link"),
+        Some(libc::ENXIO) => Error::Unsafe(path.into(), "is not a regular file"),
+        _ => Error::Io(path.into(), error),
+    })?;
+    let file = above_stdio(file).map_err(|error| Error::Io(path.into(), error))?;
+    let metadata = file.metadata().map_err(|error| Error::Io(path.into(), error))?;
+    check_file(path, &metadata, readers)?;
+    Ok(file)
+}
+
+/// Checks a file that another library will open by name (the database), and the folders above it.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn check(path: &Path, readers: Readers) -> Result<(), Error> {
+    check_folders(path)?;
+    let metadata = fs::symlink_metadata(path).map_err(|error| Error::Io(path.into(), error))?;
+    check_file(path, &metadata, readers)
+}
+
+/// Puts a file in place in one step: whoever reads it sees the old or the new one, whole, and a power cut
+/// leaves one of them.
+///
+/// # Errors
+///
+/// When the folder is somebody else's to change, or the disk does not take it; then nothing changed.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    replace_with(path, content, mode, true)
+}
+
+/// [`replace`] for many files at once; [`sync_file_system`] then makes them outlast a power cut.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    replace_with(path, content, mode, false)
+}
+
+fn replace_with(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<(), Error> {
+    check_folders(path)?;
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    // Left by a killed predecessor; nobody else can have put it there.
+    let _ = fs::remove_file(&new);
+    let written = write_new(&new, content, mode, sync).and_then(|()| {
+        fs::rename(&new, path).map_err(|error| Error::Io(path.into(), error))?;
+        if sync { sync_folder(path) } else { Ok(()) }
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Makes a new file, on disk before this returns.
+///
+/// # Errors
+///
+/// When it exists, or the disk does not take it.
+pub fn create(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    check_folders(path)?;
+    write_new(path, content, mode, true)?;
+    sync_folder(path)
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<(), Error> {
+    let error = |error| Error::Io(path.into(), error);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(error)?;
+    // The caller's umask may have taken bits away, or the file system added some.
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(error)?;
+    file.write_all(content).map_err(error)?;
+    if sync { file.sync_all().map_err(error) } else { Ok(()) }
+}
+
+/// Makes everything written so far to the file system of `path` outlast a power cut.
+///
+/// # Errors
+///
+/// When the disk does not take it.
+pub fn sync_file_system(path: &Path) -> Result<(), Error> {
+    let synced = File::open(path).and_then(|file| Ok(nix::unistd::syncfs(&file)?));
+    synced.map_err(|error| Error::Io(path.into(), error))
+}
+
+/// Makes what was created, renamed or removed in the folder of `path` outlast a power cut.
+///
+/// # Errors
+///
+/// When the disk does not take it.
+pub fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| Error::Io(folder.into(), error))
+}
+
+fn check_file(path: &Path, metadata: &Metadata, readers: Readers) -> Result<(), Error> {
+    let fault = if metadata.is_symlink() {
+        Some("is a symbolic link")
+    } else if !metadata.is_file() {
+        Some("is not a regular file")
+    } else if !is_ours(metadata) {
+        Some("is not owned by root")
+    } else if metadata.mode() & 0o022 != 0 {
+        Some("can be changed by others")
+    } else if readers == Readers::Owner && metadata.mode() & 0o077 != 0 {
+        Some("can be read by others")
+    } else {
+        None
+    };
+    fault.map_or(Ok(()), |fault| Err(Error::Unsafe(path.into(), fault)))
+}
+
+/// Whoever can write a folder can replace what is in it; a sticky folder (/tmp) protects what is ours.
+fn check_folders(path: &Path) -> Result<(), Error> {
+    if !path.is_absolute() {
+        return Err(Error::Unsafe(path.into(), "is not an absolute path"));
+    }
+    let mut linked = false;
+    for folder in path.ancestors().skip(1) {
+        let metadata = fs::symlink_metadata(folder).map_err(|error| Error::Io(folder.into(), error))?;
+        linked |= metadata.is_symlink();
+        let shared = metadata.is_dir() && metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
+        if !is_ours(&metadata) {
+            return Err(Error::Unsafe(folder.into(), "is not owned by root"));
+        }
+        if shared {
+            return Err(Error::Unsafe(folder.into(), "can be changed by others"));
+        }
+    }
+    if !linked {
+        return Ok(());
+    }
+    // Root made a link of a folder, say /var/lib: where it leads has to be as safe as the way there.
+    let real = fs::canonicalize(path).map_err(|error| Error::Io(path.into(), error))?;
+    if real == path { Ok(()) } else { check_folders(&real) }
+}
+
+fn is_ours(metadata: &Metadata) -> bool {
+    metadata.uid() == 0 || metadata.uid() == Uid::effective().as_raw()
+}
+
+/// A host that closed its standard streams hands out 0, 1 and 2 to the next files opened; whatever it
+/// prints afterwards must not land in ours. The standard library duplicates to 3 and above.
+fn above_stdio(file: File) -> io::Result<File> {
+    if file.as_raw_fd() > 2 { Ok(file) } else { file.try_clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn fault(path: &Path, readers: Readers) -> String {
+        match read(path, readers, 100) {
+            Err(Error::Unsafe(_, fault)) => fault.into(),
+            Err(error) if error.is_missing() => "missing".into(),
+            Err(error) => error.to_string(),
+            Ok(_) => "ok".into(),
+        }
+    }
+
+    #[test]
+    fn only_what_others_cannot_change_is_read() {
+        let dir = std::env::temp_dir().join(format!("twofa-trusted-{}", std::process::id()));
+        fs::create_dir_all(dir.join("open")).unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        mode(&dir.join("open"), 0o777);
+        for name in ["plain", "secret", "shared", "long", "open/plain"] {
+            fs::write(dir.join(name), if name == "long" { "x".repeat(101) } else { "x".into() }).unwrap();
+            mode(
+                &dir.join(name),
+                match name {
+                    "secret" => 0o400,
+                    "shared" => 0o664,
+                    _ => 0o644,
+                },
+            );
+        }
+        symlink(dir.join("plain"), dir.join("link")).unwrap();
+        symlink(dir.join("open"), dir.join("way")).unwrap();
+        nix::unistd::mkfifo(&dir.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let table = [
+            ("plain", Readers::All, "ok"),
+            ("plain", Readers::Owner, "can be read by others"),
+            ("secret", Readers::Owner, "ok"),
+            ("shared", Readers::All, "can be changed by others"),
+            ("long", Readers::All, "is too long"),
+            ("link", Readers::All, "is a symbolic link"),
+            ("fifo", Readers::All, "is not a regular file"),
+            ("open", Readers::All, "is not a regular file"),
+            ("open/plain", Readers::All, "can be changed by others"),
+            ("way/plain", Readers::All, "can be changed by others"),
+            ("absent", Readers::All, "missing"),
+        ];
+        for (name, readers, expected) in table {
+            assert_eq!(fault(&dir.join(name), readers), expected, "{name}");
+        }
+        assert_eq!(fault(Path::new("plain"), Readers::All), "is not an absolute path");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
