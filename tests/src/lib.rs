@@ -14,6 +14,7 @@
 pub mod driver;
 pub mod namespace;
 pub mod root;
+pub mod setup;
 pub mod ssh;
 pub mod syslog;
 pub mod terminal;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::root::Root;
 
-const SCRIPT: &str = include_str!("namespace.sh");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/namespace.sh");
 
 /// What programs inside find in their environment, and nothing of the tester's own.
 const ENVIRONMENT: [(&str, &str); 4] = [
@@ -47,7 +47,7 @@ impl Namespace {
                 "--propagation",
                 "private",
             ])
-            .args(["sh", "-c", SCRIPT, "namespace"])
+            .args(["sh", SCRIPT])
             .args([&root.lower, &root.stage])
             .env_clear()
             .envs(ENVIRONMENT)

@@ -147,6 +147,12 @@ impl Client<'_> {
         self.world.run(&[self.words("ssh"), vec![&self.target(), command]].concat())
     }
 
+    /// What a person would type to start it.
+    pub fn display(&self, command: &str) -> String {
+        let options = self.options.join(" ");
+        ["ssh", &options, &self.target(), &format!("'{command}'")].join(" ").replace("  ", " ")
+    }
+
     fn terminal(&self, program: &str, rest: &[&str]) -> Terminal {
         self.world.terminal(&[self.words(program).as_slice(), rest].concat())
     }

@@ -87,6 +87,14 @@ impl Terminal {
         }
     }
 
+    /// Waits for `prompt`, types `line` and presses Enter. Returns what was shown before the prompt.
+    #[track_caller]
+    pub fn answer(&mut self, prompt: &str, line: &str) -> String {
+        let before = self.expect(prompt);
+        self.send_line(line);
+        before
+    }
+
     /// Types `line` and presses Enter.
     pub fn send_line(&mut self, line: &str) {
         self.send(&format!("{line}\r"));
@@ -119,6 +127,11 @@ impl Terminal {
     /// All that was shown so far.
     pub fn screen(&self) -> &str {
         &self.screen
+    }
+
+    /// What was shown after the last expectation.
+    pub fn unread(&self) -> &str {
+        &self.screen[self.read..]
     }
 
     /// Kills the program at once, as a closed laptop would.

@@ -1,12 +1,16 @@
 //! One test's machine: a fresh root with users, PAM stacks, the product and a real sshd, thrown away at the end.
 
-use std::env;
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
 
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::PATIENCE;
 use crate::namespace::{Namespace, Process};
 use crate::root;
 use crate::syslog::Log;
@@ -117,23 +121,21 @@ impl World {
 
     /// Runs a command as root, without a terminal, with `input` on its stdin.
     pub fn run_with_input(&self, command: &[&str], input: &str) -> Ran {
-        let mut child = self
-            .in_session(command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("nsenter");
-        // A program may end without reading it all.
-        let _ = child.stdin.take().expect("piped above").write_all(input.as_bytes());
-        let output = child.wait_with_output().expect("the end of nsenter");
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ran {
+        // Files in memory, not pipes: a daemon that the command leaves behind may keep them open.
+        let [stdin, stdout, stderr] = ["stdin", "stdout", "stderr"].map(memory);
+        (&stdin).write_all(input.as_bytes()).and_then(|()| (&stdin).rewind()).expect("a file in memory");
+        let handle = |file: &File| Stdio::from(file.try_clone().expect("a handle of a file in memory"));
+        let mut inside = self.in_session(command);
+        inside.stdin(handle(&stdin)).stdout(handle(&stdout)).stderr(handle(&stderr));
+        let status = wait(inside.spawn().expect("nsenter"));
+        let ran = Ran {
             command: command.join(" "),
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
+            code: status.and_then(|status| status.code()),
+            stdout: content(stdout),
+            stderr: content(stderr),
+        };
+        assert!(status.is_some(), "`{command:?}` takes too long\n{}{}", ran.stdout, ran.stderr);
+        ran
     }
 
     /// Starts a command as root on a terminal.
@@ -228,6 +230,31 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.wait();
     }
+}
+
+/// Waits for the end of a command; None when it takes too long.
+fn wait(mut child: Child) -> Option<ExitStatus> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let status = child.try_wait().expect("the state of a child");
+        if status.is_some() {
+            return status;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+fn memory(name: &str) -> File {
+    memfd_create(name, MemfdFlags::CLOEXEC).expect("a file in memory").into()
+}
+
+fn content(mut file: File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("a file in memory");
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Tests the release build: the one that is shipped.

@@ -1,1 +1,62 @@
-fn main() {}
+//! `twofa-admin`: manages enrollments and the policy. Root only; secrets come and go on stdin and stdout,
+//! never in arguments.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod context;
+mod enroll;
+mod error;
+mod init;
+mod policy;
+mod recovery;
+mod status;
+mod table;
+mod terminal;
+mod users;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use cli::{Cli, Command};
+use context::Context;
+use error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What a command came to, besides an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// The report found something.
+    Found,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    match run(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Found) => ExitCode::from(3),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "twofa-admin: {error}\n{}", error.hint());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome, Error> {
+    let mut context = Context::new(cli.conf, cli.json)?;
+    match cli.command {
+        Command::Init { yes } => init::run(&mut context, yes),
+        Command::Status => status::run(&mut context),
+        Command::Policy { command } => policy::run(&mut context, command),
+        Command::User { command } => users::run(&mut context, command),
+        Command::Enroll { command } => enroll::run(&mut context, command),
+        Command::Recovery { command } => recovery::run(&mut context, command),
+    }
+}

@@ -314,7 +314,7 @@ mod tests {
     fn the_window_is_skew_steps_on_each_side() {
         let seed = Secret::new(*b"12345678901234567890");
         let shape = shape(Algorithm::Sha1, 6);
-        let now = 1_795_298_605;
+        let now = 1_795_298_605u64;
         for skew in 0..=2u8 {
             for offset in -4i64..=4 {
                 let code = code_at(&seed, shape, now.checked_add_signed(offset * 30).unwrap()).unwrap();

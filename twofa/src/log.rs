@@ -3,7 +3,7 @@
 
 use crate::account::Lock;
 use crate::login::{Admission, Refusal, Verdict};
-use crate::message::utc;
+use crate::message::rfc3339;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -124,7 +124,7 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
         Admission::Recovery { left } => format!("accepted recovery code for {whence} left={left}"),
         Admission::Proven => format!("accepted {whence}"),
         Admission::Exempt { reason, until } => {
-            let until = utc(*until).replace(' ', "T");
+            let until = rfc3339(*until);
             format!("exempt {whence} until={until} reason={}", escape(reason))
         }
         Admission::Off => format!("not enforced for {whence} mode=off"),
@@ -165,10 +165,10 @@ pub fn reason(refusal: Refusal) -> String {
         Refusal::AlreadyUsed => "replay",
         Refusal::Locked(Lock::Total) => "locked-until-unlocked",
         Refusal::Locked(Lock::Address(until)) => {
-            return format!("locked until={}", utc(until).replace(' ', "T"));
+            return format!("locked until={}", rfc3339(until));
         }
         Refusal::Locked(Lock::Recovery(until)) => {
-            return format!("recovery-locked until={}", utc(until).replace(' ', "T"));
+            return format!("recovery-locked until={}", rfc3339(until));
         }
         Refusal::Blank => "no-code-typed",
         Refusal::Fake => "refused-by-sshd",

@@ -56,18 +56,22 @@ fn with_support(text: String, support: Option<&str>) -> String {
 
 /// `2026-11-21 12:30 UTC`, rounded up to the minute so that trying again then works.
 pub fn utc(seconds: u64) -> String {
-    let rounded = i64::try_from(seconds.saturating_add(59) / 60 * 60).unwrap_or(i64::MAX);
-    match OffsetDateTime::from_unix_timestamp(rounded) {
-        Ok(t) => format!(
-            "{:04}-{:02}-{:02} {:02}:{:02} UTC",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute()
-        ),
-        Err(_) => "the end of time".into(),
+    match time(seconds.saturating_add(59) / 60 * 60) {
+        Some(t) => format!("{} {:02}:{:02} UTC", t.date(), t.hour(), t.minute()),
+        None => "the end of time".into(),
     }
+}
+
+/// `2026-11-21T12:30:05Z`, for reports and the log.
+pub fn rfc3339(seconds: u64) -> String {
+    match time(seconds) {
+        Some(t) => format!("{}T{:02}:{:02}:{:02}Z", t.date(), t.hour(), t.minute(), t.second()),
+        None => "9999-12-31T23:59:59Z".into(),
+    }
+}
+
+fn time(seconds: u64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()
 }
 
 #[cfg(test)]

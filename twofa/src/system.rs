@@ -66,6 +66,21 @@ pub fn user<'a>(name: &str, groups: impl Iterator<Item = &'a str>) -> Result<Opt
     Ok(Some(Known { uid: user.uid.as_raw(), groups }))
 }
 
+/// The text of `getent passwd`: every user that NSS lists.
+///
+/// # Errors
+///
+/// When the command cannot be run or fails.
+pub fn passwd() -> Result<String, LookupError> {
+    let error = |what: String| LookupError(format!("cannot list the users with /usr/bin/getent: {what}"));
+    let run = std::process::Command::new("/usr/bin/getent").arg("passwd").env_clear().output();
+    let run = run.map_err(|cause| error(cause.to_string()))?;
+    if !run.status.success() {
+        return Err(error(run.status.to_string()));
+    }
+    Ok(String::from_utf8_lossy(&run.stdout).into_owned())
+}
+
 fn groups_of(user: &User, wanted: &[&str]) -> Result<Vec<String>, LookupError> {
     let name = CString::new(user.name.as_str()).map_err(|error| LookupError(error.to_string()))?;
     let gids: Vec<Gid> = getgrouplist(&name, user.gid)

@@ -4,7 +4,6 @@ use super::plan::Plan;
 use super::transcript::Transcript;
 use super::{clock, code, inject};
 use crate::syslog::Log;
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -21,7 +20,7 @@ pub struct Site {
     pub log: Log,
     /// A second in the middle of a code's time, near the present. Tests count from it.
     pub time: i64,
-    runs: Cell<u32>,
+    runs: AtomicU32,
 }
 
 /// What a user has in hand after enrolling.
@@ -80,7 +79,7 @@ impl Site {
         let site = Self {
             log: Log::listen(&dir.join("log")),
             time: now - now.rem_euclid(code::STEP) + code::STEP / 2,
-            runs: Cell::new(0),
+            runs: AtomicU32::new(0),
             dir,
         };
         site.write_stack("");
@@ -124,20 +123,10 @@ impl Site {
         write(&self.path("pam.d").join(service), 0o644, lines.as_bytes());
     }
 
-    /// twofa-admin with this site's policy.
-    #[must_use]
-    pub fn admin_command(&self) -> Command {
-        let mut command = Command::new(admin());
-        command.arg("--conf").arg(self.path("twofa.toml"));
-        self.surround(&mut command);
-        command.env("LD_PRELOAD", preload());
-        command
-    }
-
     /// Runs twofa-admin.
     #[must_use]
     pub fn admin(&self, arguments: &[&str], input: &str) -> Output {
-        finish(self.admin_command().args(arguments), input)
+        self.admin_with(arguments, input, &[])
     }
 
     /// Runs twofa-admin, which shall succeed; returns what it prints.
@@ -162,14 +151,24 @@ impl Site {
         Factor { secret: secret.into(), recovery: recovery_codes(&printed) }
     }
 
-    /// The object of this user in `user list --json`, as text.
+    /// What `user list --json` says after this user's name, up to the next user.
     #[must_use]
+    #[track_caller]
     pub fn listed(&self, user: &str) -> String {
         let list = self.admin_ok(&["user", "list", "--json"], "");
         let name = format!("\"{user}\"");
-        let mut objects = list.split_inclusive('}');
-        let object = objects.find(|object| object.contains(&name));
-        object.unwrap_or_else(|| panic!("no {user} in {list}")).to_owned()
+        let (_, after) = list.split_once(&name).unwrap_or_else(|| panic!("no {user} in {list}"));
+        after.split("\"user\"").next().unwrap_or_default().to_owned()
+    }
+
+    /// The failures that `user list --json` counts for this user.
+    #[must_use]
+    #[track_caller]
+    pub fn failures(&self, user: &str) -> i64 {
+        let object = self.listed(user);
+        let (_, after) = object.split_once("\"failures\"").unwrap_or_else(|| panic!("no failures in {object}"));
+        let number = after.trim_start_matches([':', ' ']).split(|c: char| !c.is_ascii_digit()).next();
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number in {object}"))
     }
 
     /// A plan to log in at [`Site::time`], without answers and calls.
@@ -201,7 +200,7 @@ impl Site {
     /// Runs the driver as the last argument of a tool: strace, valgrind.
     #[must_use]
     pub fn run_with(&self, plan: &Plan, tool: &[OsString], environment: &[(&str, &str)]) -> Run {
-        let number = self.runs.replace(self.runs.get() + 1);
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let (input, output) = (self.path(&format!("{number}.plan")), self.path(&format!("{number}.out")));
         write(&input, 0o600, plan.print().as_bytes());
         let mut command = inject::command(tool, &driver());
@@ -220,6 +219,16 @@ impl Site {
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                 .concat(),
         }
+    }
+
+    /// Runs twofa-admin as the last argument of a tool.
+    #[must_use]
+    pub fn admin_with(&self, arguments: &[&str], input: &str, tool: &[OsString]) -> Output {
+        let mut command = inject::command(tool, &admin());
+        command.arg("--conf").arg(self.path("twofa.toml")).args(arguments);
+        self.surround(&mut command);
+        command.env("LD_PRELOAD", preload());
+        finish(&mut command, input)
     }
 
     /// The environment of the programs under test: nothing of the machine's log, users at will.
@@ -314,7 +323,9 @@ fn built(variable: &str, default: &str, how: &str) -> PathBuf {
     found.unwrap_or_else(|error| panic!("{}: {error}; make it: {how}", path.display()))
 }
 
-fn driver() -> PathBuf {
+/// The program that carries out plans.
+#[must_use]
+pub fn driver() -> PathBuf {
     beside("driver", "cargo build -p twofa-tests --bins")
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `processes N`, `rounds N`, `step SECONDS` (the clock between two rounds), `release start` (all wait
 //! before pam_start) or `release prompt` (all wait with the code in hand, as sessions of people do);
-//! `users NAME…` in turn instead of one user; `round-answer` in turn instead of the answers.
+//! `users NAME…` in turn instead of one user; `round-answer` in turn instead of the answers, and `give-up`
+//! to answer the next prompt with nothing.
 
 use crate::Events;
 use crate::single::start;
@@ -49,7 +50,9 @@ fn round_of(plan: &Plan, number: i64) -> Plan {
     for user in plan.all("users") {
         round = round.with("users", user);
     }
-    answers.into_iter().fold(round, |round, answer| round.with("answer", answer))
+    let round = answers.into_iter().fold(round, |round, answer| round.with("answer", answer));
+    // Those who lose are asked again.
+    if plan.last("give-up").is_some() { round.with("answer", "null") } else { round }
 }
 
 /// Forks, waits until all are ready, lets them go, collects a line of each.

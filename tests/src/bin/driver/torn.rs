@@ -24,7 +24,7 @@ pub(crate) fn run(plan: &Plan) -> Events {
     let secret = plan.text("secret").expect("secret");
     let mut events = Events::new();
     for (name, bytes) in shapes(before, after) {
-        let mut offer = |at: i64| {
+        let offer = |at: i64| {
             record.write_all_at(&bytes, 0).expect("the record can be written");
             clock::set(Clock::Frozen(at));
             login(plan, secret)

@@ -1,0 +1,39 @@
+# Logs in on a full disk and on a read-only one, in a mount namespace of its own.
+# $1: the folder of a site, with the driver, the module, the plans and an empty folder `world` in it.
+# Prints for each plan its name and the result of pam_authenticate.
+set -eu
+site=$1
+world=$site/world
+
+# A root that belongs to whoever runs this: the module trusts nothing below a folder of a stranger.
+mount -t tmpfs -o mode=755,size=64m tmpfs "$world"
+for top in bin lib lib32 lib64 libx32 sbin usr etc proc dev sys; do
+    if [ -L "/$top" ]; then
+        cp -P "/$top" "$world/$top"
+    elif [ -d "/$top" ]; then
+        mkdir "$world/$top"
+        mount --rbind "/$top" "$world/$top"
+    fi
+done
+mkdir -p "$world$site"
+find "$site" -mindepth 1 -maxdepth 1 ! -name world ! -name log -exec cp -a {} "$world$site" \;
+
+# The store alone on a disk as small as it is.
+mkdir "$world$site/disk"
+mount -t tmpfs -o mode=755,size=1m tmpfs "$world$site/disk"
+cp -a "$world$site/store/." "$world$site/disk"
+mount --move "$world$site/disk" "$world$site/store"
+if dd if=/dev/zero of="$world$site/store/filler" bs=512 status=none 2>/dev/null; then
+    echo "the disk did not fill up" >&2
+    exit 1
+fi
+
+try() {
+    chroot "$world" "$site/driver" "$site/$1.plan" "$site/$1.out"
+    echo "$1 $(sed -n 's/^authenticate\t//p' "$world$site/$1.out")"
+}
+for plan in code again recovery wrong; do
+    try $plan
+done
+mount -o remount,ro "$world$site/store"
+try read-only

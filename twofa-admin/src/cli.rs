@@ -1,0 +1,177 @@
+//! The command line. What is typed here is also the help, and what man page and completions are made of.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use twofa::code::Algorithm;
+use twofa::config::DEFAULT_PATH;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done
+  1  failed, and nothing was changed unless the message says so
+  2  wrong usage
+  3  the report found something";
+
+/// Manage the second factors and the policy of this host
+#[derive(Parser)]
+#[command(name = "twofa-admin", version, after_help = EXIT_STATUS, propagate_version = true)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The policy file
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub(crate) conf: PathBuf,
+    /// Print reports as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Set up this host: key, store, policy, a first user, and the lines to add to PAM and sshd
+    Init {
+        /// Ask nothing: make what is missing and leave the rest for later
+        #[arg(long)]
+        yes: bool,
+    },
+    /// What holds now: policy, store, and who has no factor
+    Status,
+    /// Show, check and change the policy
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Manage the users who have an account here
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// Set up a factor for a user
+    Enroll {
+        #[command(subcommand)]
+        command: EnrollCommand,
+    },
+    /// Recovery codes
+    Recovery {
+        #[command(subcommand)]
+        command: RecoveryCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Print the policy in force, every value spelled out
+    Show,
+    /// Check a policy file
+    Check {
+        /// Another file than the one in force
+        file: Option<PathBuf>,
+    },
+    /// Change values, as in `policy set limits.failures=3 'services=["sshd"]'`
+    Set {
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        values: Vec<String>,
+        /// Also when users without a factor would be refused then
+        #[arg(long)]
+        force: bool,
+    },
+    /// Switch enforcement on
+    Enable {
+        /// Also when users without a factor would be refused then
+        #[arg(long)]
+        force: bool,
+    },
+    /// Switch enforcement off: nobody is asked for a second factor
+    Disable {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum UserCommand {
+    /// Give a user of this host an account, without a factor yet
+    Add { user: String },
+    /// List all accounts
+    List,
+    /// Show one account
+    Show { user: String },
+    /// Remove all factors of a user, who then has to enroll again
+    Reset {
+        user: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Forgive a user's failures: ends all locks
+    Unlock { user: String },
+    /// Remove an account
+    Remove {
+        user: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Remove one authenticator app, say of a lost phone
+    Forget {
+        user: String,
+        /// The app, as `user show` names it
+        label: String,
+        /// Do not ask, also not for the last one
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a missing or damaged state record anew
+    Repair { user: String },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum EnrollCommand {
+    /// An authenticator app, by a QR code or a secret to type in
+    App {
+        user: String,
+        /// What the user calls it: phone, tablet
+        #[arg(long, value_name = "NAME")]
+        label: Option<String>,
+        /// Take an existing base32 secret from stdin in place of making one; no code is asked for
+        #[arg(long)]
+        secret_stdin: bool,
+        /// Digits of its codes; the policy's when absent
+        #[arg(long, value_name = "6-8", value_parser = clap::value_parser!(u8).range(6..=8))]
+        digits: Option<u8>,
+        /// Seconds a code is valid for; the policy's when absent
+        #[arg(long, value_name = "15-60", value_parser = clap::value_parser!(u8).range(15..=60))]
+        step: Option<u8>,
+        /// The policy's when absent
+        #[arg(long)]
+        algorithm: Option<AlgorithmName>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RecoveryCommand {
+    /// Make ten new recovery codes; the old ones are void
+    New { user: String },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum AlgorithmName {
+    #[value(name = "SHA1", alias = "sha1")]
+    Sha1,
+    #[value(name = "SHA256", alias = "sha256")]
+    Sha256,
+    #[value(name = "SHA512", alias = "sha512")]
+    Sha512,
+}
+
+impl From<AlgorithmName> for Algorithm {
+    fn from(name: AlgorithmName) -> Self {
+        match name {
+            AlgorithmName::Sha1 => Self::Sha1,
+            AlgorithmName::Sha256 => Self::Sha256,
+            AlgorithmName::Sha512 => Self::Sha512,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What every command starts from: root, the policy, the store, the terminal.
+
+use crate::error::Error;
+use crate::terminal::Terminal;
+use serde::Serialize;
+use std::path::PathBuf;
+use twofa::admin::{self, LoginUser, UserReport};
+use twofa::config::{self, Config};
+use twofa::store::Store;
+use twofa::system;
+
+pub(crate) struct Context {
+    pub(crate) conf: PathBuf,
+    pub(crate) json: bool,
+    pub(crate) terminal: Terminal,
+}
+
+impl Context {
+    /// Nobody but root has any business here: every file is root's. A user may still manage files of
+    /// their own that are named by `--conf`, as tests do; the module accepts them for nobody else.
+    pub(crate) fn new(conf: PathBuf, json: bool) -> Result<Self, Error> {
+        if !nix::unistd::Uid::effective().is_root() && conf == std::path::Path::new(config::DEFAULT_PATH) {
+            return Err(Error::NotRoot);
+        }
+        // Files are made with exact modes; this is for what SQLite makes beside them.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        let conf = std::path::absolute(conf)?;
+        Ok(Self { conf, json, terminal: Terminal })
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, Error> {
+        Ok(config::read_and_keep(&self.conf)?)
+    }
+
+    /// Policy and store, to be changed.
+    pub(crate) fn open(&self) -> Result<(Config, Store), Error> {
+        let config = self.config()?;
+        let store = Store::open_to_change(&config.store)?;
+        Ok((config, store))
+    }
+
+    /// Prints a report: as JSON when asked for, else as `text` puts it.
+    pub(crate) fn report<T: Serialize>(
+        &mut self,
+        report: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<(), Error> {
+        let text = if self.json {
+            serde_json::to_string_pretty(report).map_err(std::io::Error::from)?
+        } else {
+            text(report)
+        };
+        self.terminal.say(&text)
+    }
+}
+
+/// All accounts that can be read, and the faults of the others.
+pub(crate) fn accounts(config: &Config, store: &Store) -> Result<(Vec<UserReport>, Vec<String>), Error> {
+    let now = system::now();
+    let (mut reports, mut faults) = (Vec::new(), Vec::new());
+    store.for_each(|account| match account {
+        Ok((account, state)) => {
+            reports.push(UserReport::new(&account, &state, &config.policy.limits, now));
+        }
+        Err(error) => faults.push(format!("{error}. {}", error.hint())),
+    })?;
+    Ok((reports, faults))
+}
+
+/// Users who can log in and whom enforcement would refuse.
+pub(crate) fn without_factor(accounts: &[UserReport]) -> Result<Vec<LoginUser>, Error> {
+    Ok(admin::without_factor(&admin::login_users(&system::passwd()?), accounts))
+}

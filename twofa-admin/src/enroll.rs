@@ -1,0 +1,294 @@
+//! `enroll`: a factor for a user. Nothing counts until a code proved it and the recovery codes are saved;
+//! then all of it counts at once.
+
+use crate::Outcome;
+use crate::cli::EnrollCommand;
+use crate::context::Context;
+use crate::error::Error;
+use crate::recovery::{Codes, wait_until_saved};
+use crate::{table, users};
+use fast_qr::{ECL, QRBuilder};
+use serde_json::json;
+use twofa::account::{Account, App, MAX_APPS};
+use twofa::code::{self, Answer, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NEW_SECRET_BYTES, Secret, Shape};
+use twofa::config::Config;
+use twofa::store::Store;
+use twofa::system;
+use zeroize::Zeroizing;
+
+/// How often a wrong code may be typed back.
+const TRIES: usize = 3;
+
+pub(crate) fn run(context: &mut Context, command: EnrollCommand) -> Result<Outcome, Error> {
+    let EnrollCommand::App { user, label, secret_stdin, digits, step, algorithm } = command;
+    let (config, mut store) = context.open()?;
+    let default = config.policy.app.shape;
+    let shape = Shape {
+        algorithm: algorithm.map_or(default.algorithm, Into::into),
+        digits: digits.unwrap_or(default.digits),
+        step: step.unwrap_or(default.step),
+    };
+    let label = label.map(checked_label).transpose()?;
+    users::ensure(&mut store, &user)?;
+    if secret_stdin {
+        import(context, &mut store, &user, label, shape)
+    } else {
+        app(context, &config, &mut store, &user, label, shape)
+    }
+}
+
+/// Sets an app up with the user at the terminal.
+pub(crate) fn app(
+    context: &mut Context,
+    config: &Config,
+    store: &mut Store,
+    user: &str,
+    label: Option<String>,
+    shape: Shape,
+) -> Result<Outcome, Error> {
+    if context.json {
+        return Err(Error::Usage(
+            "an enrolment is a dialogue, not a report".into(),
+            "Leave out --json, or bring a secret with --secret-stdin.".into(),
+        ));
+    }
+    let (account, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
+    let label = free_label(&account, label)?;
+    let secret = Secret::new(system::random::<NEW_SECRET_BYTES>()?);
+    let issuer = issuer(config);
+    show_secret(context, &issuer, user, &secret, shape)?;
+    let step = prove(context, &secret, shape, config.policy.app.skew)?;
+    let codes = if twofa::admin::recovery_left(&account, &state) == 0 { Some(Codes::make()?) } else { None };
+    if let Some(codes) = &codes {
+        codes.show(&mut context.terminal)?;
+        wait_until_saved(&mut context.terminal)?;
+    }
+    keep(store, user, &label, secret, shape, Some(step), codes.as_ref())?;
+    context.terminal.say(&format!("{user} can log in with the app `{label}` now."))?;
+    Ok(Outcome::Done)
+}
+
+/// Takes an existing secret over. Who brings it has it in an app already, so no code is asked for.
+fn import(
+    context: &mut Context,
+    store: &mut Store,
+    user: &str,
+    label: Option<String>,
+    shape: Shape,
+) -> Result<Outcome, Error> {
+    let secret = parse_secret(&context.terminal.line()?)?;
+    let (account, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
+    let label = free_label(&account, label)?;
+    let codes = if twofa::admin::recovery_left(&account, &state) == 0 { Some(Codes::make()?) } else { None };
+    keep(store, user, &label, secret, shape, None, codes.as_ref())?;
+    if context.json {
+        let shown = codes.as_ref().map(Codes::shown).unwrap_or_default();
+        let report = json!({ "user": user, "label": label, "recovery_codes": shown });
+        context.report(&report, |_| String::new())?;
+        return Ok(Outcome::Done);
+    }
+    context.terminal.say(&format!("{user} can log in with the app `{label}` now."))?;
+    if let Some(codes) = &codes {
+        codes.show(&mut context.terminal)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn keep(
+    store: &mut Store,
+    user: &str,
+    label: &str,
+    secret: Secret,
+    shape: Shape,
+    proven: Option<u64>,
+    codes: Option<&Codes>,
+) -> Result<(), Error> {
+    let added = system::now();
+    store.change(user, |account, state| {
+        let label = free_label(account, Some(label.into()))?;
+        refuse_twice(account, &secret)?;
+        let id = free_id(account)?;
+        account.factors.apps.push(App { id, label, secret, shape, added });
+        state.forget_app(id);
+        // The code that proved the app opens no login.
+        proven.iter().for_each(|step| state.set_last_step(id, *step));
+        codes.iter().for_each(|codes| codes.keep(account, state));
+        Ok(())
+    })
+}
+
+fn show_secret(
+    context: &mut Context,
+    issuer: &str,
+    user: &str,
+    secret: &Secret,
+    shape: Shape,
+) -> Result<(), Error> {
+    let base32 =
+        Zeroizing::new(base32::encode(base32::Alphabet::Rfc4648 { padding: false }, secret.expose()));
+    let uri = uri(issuer, user, &base32, shape);
+    let terminal = &mut context.terminal;
+    terminal.say(&format!("Scan this with the authenticator app of {user}:\n"))?;
+    // A code this long always fits; without it the secret below does.
+    if let Ok(qr) = QRBuilder::new(uri.as_str()).ecl(ECL::L).build() {
+        terminal.say(&Zeroizing::new(qr.to_str()))?;
+    }
+    let groups: Vec<&str> =
+        base32.as_bytes().chunks(4).filter_map(|group| str::from_utf8(group).ok()).collect();
+    terminal.say(&Zeroizing::new(format!("\nOr open this: {}", uri.as_str())))?;
+    terminal.say(&Zeroizing::new(format!("Or type it in: {}", groups.join(" "))))?;
+    terminal.say(&format!(
+        "               time based, {} digits, every {} seconds, {}\n",
+        shape.digits,
+        shape.step,
+        shape.algorithm.name()
+    ))
+}
+
+/// Asks for a code that the new app shows; returns its time step.
+fn prove(context: &mut Context, secret: &Secret, shape: Shape, skew: u8) -> Result<u64, Error> {
+    for left in (0..TRIES).rev() {
+        let typed = context.terminal.ask("Code that the app shows now: ")?;
+        let typed = typed.trim_end_matches(['\n', '\r']);
+        if let Answer::Code(digits) = Answer::parse(typed.as_bytes(), None)
+            && let Some(step) = code::matching_step(secret, shape, &digits, system::now(), skew)
+        {
+            return Ok(step);
+        }
+        if left > 0 {
+            context
+                .terminal
+                .note("That is not the code of now. Check the clock of phone and host, and try again.");
+        }
+    }
+    Err(Error::refused(
+        "no code of the app was right; nothing was changed",
+        "Check that phone and host agree about the time, then enroll again.",
+    ))
+}
+
+/// The key URI that authenticator apps scan.
+fn uri(issuer: &str, user: &str, base32: &str, shape: Shape) -> Zeroizing<String> {
+    Zeroizing::new(format!(
+        "otpauth://totp/{0}:{1}?secret={base32}&issuer={0}&algorithm={2}&digits={3}&period={4}",
+        percent(issuer),
+        percent(user),
+        shape.algorithm.name(),
+        shape.digits,
+        shape.step
+    ))
+}
+
+/// RFC 3986: everything but unreserved characters is escaped.
+fn percent(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+fn issuer(config: &Config) -> String {
+    let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    config.policy.app.issuer.clone().or_else(host).unwrap_or_else(|| "twofa".into()).replace(':', "-")
+}
+
+fn checked_label(label: String) -> Result<String, Error> {
+    let fine = !label.trim().is_empty() && label.len() <= 32 && table::printable(&label) == label;
+    if fine {
+        return Ok(label);
+    }
+    Err(Error::Usage("a label has 1 to 32 printable characters".into(), "For example: --label phone".into()))
+}
+
+/// The wanted label, or the first free of `app`, `app-2`, ...
+fn free_label(account: &Account, wanted: Option<String>) -> Result<String, Error> {
+    let taken = |label: &str| account.factors.apps.iter().any(|app| app.label == label);
+    match wanted {
+        Some(label) if taken(&label) => Err(Error::refused(
+            format!("{} has an app `{label}` already", account.user),
+            "Choose another --label, or remove that app with `twofa-admin user forget`.",
+        )),
+        Some(label) => Ok(label),
+        None if !taken("app") => Ok("app".into()),
+        None => Ok((2..).map(|n| format!("app-{n}")).find(|label| !taken(label)).unwrap_or_default()),
+    }
+}
+
+fn free_id(account: &Account) -> Result<u8, Error> {
+    let taken = |id: &u8| account.factors.apps.iter().any(|app| app.id == *id);
+    (0..MAX_APPS as u8).find(|id| !taken(id)).ok_or_else(|| {
+        Error::refused(
+            format!("{} has {MAX_APPS} apps, which is the most there can be", account.user),
+            "Remove one with `twofa-admin user forget`.",
+        )
+    })
+}
+
+fn refuse_twice(account: &Account, secret: &Secret) -> Result<(), Error> {
+    match account.factors.apps.iter().find(|app| app.secret == *secret) {
+        None => Ok(()),
+        Some(app) => Err(Error::refused(
+            format!("this secret is enrolled already, as `{}`", app.label),
+            "One app can be on several devices; another app needs a secret of its own.",
+        )),
+    }
+}
+
+/// A base32 secret as people copy it: with spaces and dashes, in any case, padded or not.
+fn parse_secret(typed: &str) -> Result<Secret, Error> {
+    let mut text = Zeroizing::new(String::with_capacity(typed.len()));
+    for (position, c) in (1..).zip(typed.trim().chars()) {
+        match c.to_ascii_uppercase() {
+            ' ' | '-' | '=' | '\t' => {}
+            c @ ('A'..='Z' | '2'..='7') => text.push(c),
+            _ => {
+                return Err(Error::refused(
+                    format!("the secret has a character at position {position} that is not base32"),
+                    "Base32 has the letters A to Z and the digits 2 to 7 only.",
+                ));
+            }
+        }
+    }
+    let bytes = base32::decode(base32::Alphabet::Rfc4648 { padding: false }, &text).map(Secret::new);
+    match bytes {
+        Some(secret) if (MIN_SECRET_BYTES..=MAX_SECRET_BYTES).contains(&secret.expose().len()) => Ok(secret),
+        Some(secret) => Err(Error::refused(
+            format!("the secret has {} bits", secret.expose().len() * 8),
+            format!("A secret has {} to {} bits (RFC 4226).", MIN_SECRET_BYTES * 8, MAX_SECRET_BYTES * 8),
+        )),
+        None => Err(Error::refused("the secret is not base32", "Copy it again, whole.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twofa::code::Algorithm;
+
+    #[test]
+    fn secrets_are_taken_as_people_copy_them() {
+        let plain = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+        for typed in [
+            plain.into(),
+            plain.to_lowercase(),
+            format!(" {} \n", plain.replace("GEZD", "gezd ")),
+            format!("{plain}==="),
+        ] {
+            assert_eq!(parse_secret(&typed).unwrap().expose(), b"12345678901234567890", "{typed}");
+        }
+        let fault = |typed: &str| parse_secret(typed).unwrap_err().to_string();
+        assert_eq!(fault("GEZDGNBVGY3TQOJ"), "the secret has 72 bits");
+        assert_eq!(fault("GEZD0NBV"), "the secret has a character at position 5 that is not base32");
+        assert_eq!(fault(""), "the secret has 0 bits");
+    }
+
+    #[test]
+    fn the_uri_is_what_apps_scan() {
+        let shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
+        assert_eq!(
+            uri("ACME Corp", "al/ice", "GEZDGNBV", shape).as_str(),
+            "otpauth://totp/ACME%20Corp:al%2Fice?secret=GEZDGNBV&issuer=ACME%20Corp&algorithm=SHA1&digits=6&period=30"
+        );
+    }
+}

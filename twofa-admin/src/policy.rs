@@ -1,0 +1,137 @@
+//! `policy`: show, check and change it. A change is checked as a whole before it replaces the file.
+
+use crate::cli::PolicyCommand;
+use crate::context::{Context, accounts, without_factor};
+use crate::error::Error;
+use crate::{Outcome, table};
+use serde_json::json;
+use std::path::PathBuf;
+use toml_edit::{DocumentMut, Item, Value};
+use twofa::admin::{LoginUser, PolicyReport};
+use twofa::config::{self, Config};
+use twofa::policy::Mode;
+use twofa::store::Store;
+use twofa::trusted;
+
+pub(crate) fn run(context: &mut Context, command: PolicyCommand) -> Result<Outcome, Error> {
+    match command {
+        PolicyCommand::Show => show(context),
+        PolicyCommand::Check { file } => check(context, file),
+        PolicyCommand::Set { values, force } => set(context, &values, force),
+        PolicyCommand::Enable { force } => set(context, &["mode=enforce".into()], force),
+        PolicyCommand::Disable { yes } => disable(context, yes),
+    }
+}
+
+fn show(context: &mut Context) -> Result<Outcome, Error> {
+    let report = PolicyReport::new(&context.config()?);
+    context.report(&report, |report| toml::to_string(report).unwrap_or_default().trim_end().into())?;
+    Ok(Outcome::Done)
+}
+
+fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error> {
+    let path = match file {
+        Some(file) => std::path::absolute(file)?,
+        None => context.conf.clone(),
+    };
+    // Only the policy in force is kept as the last valid one.
+    let checked = if path == context.conf {
+        config::read_and_keep(&path)
+    } else {
+        config::read(&path).map(|(config, _)| config)
+    };
+    let fault = checked.err().map(|fault| (fault.to_string(), fault.hint()));
+    let report = json!({
+        "file": path, "valid": fault.is_none(), "fault": fault.as_ref().map(|(fault, _)| fault),
+    });
+    context.report(&report, |_| match &fault {
+        None => format!("{} is a valid policy.", path.display()),
+        Some((fault, hint)) => format!("{fault}\n{hint}"),
+    })?;
+    Ok(if fault.is_none() { Outcome::Done } else { Outcome::Found })
+}
+
+fn disable(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
+    context.terminal.insist("Switch enforcement off, so that nobody is asked for a second factor?", yes)?;
+    set(context, &["mode=off".into()], false)
+}
+
+/// Changes values of the file and keeps everything else of it, comments included.
+pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Result<Outcome, Error> {
+    let (before, text) = config::read(&context.conf)?;
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        Error::refused(format!("the policy cannot be edited: {}", error.message()), "Correct it by hand.")
+    })?;
+    for value in values {
+        assign(&mut document, value)?;
+    }
+    let text = document.to_string();
+    let after = config::parse(&context.conf, &text)?;
+    if after.policy.mode == Mode::Enforce && before.policy.mode != Mode::Enforce && !force {
+        let refused = refused_then(&after)?;
+        if !refused.is_empty() {
+            return report_refused(context, &refused);
+        }
+    }
+    trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+    let config = context.config()?;
+    context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
+    Ok(Outcome::Done)
+}
+
+/// `limits.failures=3`: the value is TOML, or else a string.
+fn assign(document: &mut DocumentMut, assignment: &str) -> Result<(), Error> {
+    let usage = || {
+        Error::Usage(
+            format!("`{}` is not KEY=VALUE", table::printable(assignment)),
+            "For example: twofa-admin policy set limits.failures=3".into(),
+        )
+    };
+    let (key, value) = assignment.split_once('=').ok_or_else(usage)?;
+    let value: Value = value.trim().parse().unwrap_or_else(|_| value.trim().into());
+    let (path, name) = match key.trim().rsplit_once('.') {
+        Some((path, name)) => (path.split('.').collect(), name),
+        None => (Vec::new(), key.trim()),
+    };
+    if name.is_empty() || path.iter().any(|part| part.is_empty()) {
+        return Err(usage());
+    }
+    let mut item: &mut Item = document.as_item_mut();
+    for part in path {
+        let table = item.as_table_like_mut().ok_or_else(usage)?;
+        item = table.entry(part).or_insert(toml_edit::table());
+    }
+    let table = item.as_table_like_mut().ok_or_else(usage)?;
+    match table.get_mut(name).and_then(Item::as_value_mut) {
+        Some(old) => {
+            // The comment behind the old value stays.
+            let decor = old.decor().clone();
+            *old = value;
+            *old.decor_mut() = decor;
+        }
+        None => {
+            table.insert(name, Item::Value(value));
+        }
+    }
+    Ok(())
+}
+
+/// The users whom this policy would refuse for want of a factor. With nobody to read them from, everybody.
+fn refused_then(config: &Config) -> Result<Vec<LoginUser>, Error> {
+    let store = Store::open(&config.store)?;
+    let (accounts, _) = accounts(config, &store)?;
+    without_factor(&accounts)
+}
+
+fn report_refused(context: &mut Context, refused: &[LoginUser]) -> Result<Outcome, Error> {
+    let report = json!({ "changed": false, "without_factor": refused });
+    context.report(&report, |_| {
+        let rows: Vec<_> = refused.iter().map(|user| [user.user.clone(), user.uid.to_string()]).collect();
+        format!(
+            "{}\n\nThese users can log in and have no second factor: they would be refused. Nothing was changed.",
+            table::render(["USER", "UID"], &rows)
+        )
+    })?;
+    context.terminal.note("Enroll them with `twofa-admin enroll app USER`, or repeat with --force.");
+    Ok(Outcome::Found)
+}

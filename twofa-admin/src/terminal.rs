@@ -1,0 +1,53 @@
+//! The terminal, or the pipes that stand for it. Reports and secrets go to stdout, questions to stderr,
+//! answers come from stdin: a script answers as a person does, line by line.
+
+use crate::error::Error;
+use std::io::{self, BufRead, Write};
+use zeroize::Zeroizing;
+
+/// No answer is longer; a secret has 205 characters at most.
+const MAX_LINE: u64 = 4096;
+
+pub(crate) struct Terminal;
+
+impl Terminal {
+    /// Prints a text and ends its line.
+    pub(crate) fn say(&mut self, text: &str) -> Result<(), Error> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{text}")?;
+        Ok(out.flush()?)
+    }
+
+    /// A remark beside the report, which is not part of it.
+    pub(crate) fn note(&mut self, text: &str) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Asks, and reads a line.
+    pub(crate) fn ask(&mut self, question: &str) -> Result<Zeroizing<String>, Error> {
+        let mut err = io::stderr();
+        let _ = write!(err, "{question}").and_then(|()| err.flush());
+        self.line()
+    }
+
+    /// Asks a question whose answer is no unless it is yes.
+    pub(crate) fn confirm(&mut self, question: &str) -> Result<bool, Error> {
+        let answer = self.ask(&format!("{question} [y/N]: "))?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Goes on only after a yes.
+    pub(crate) fn insist(&mut self, question: &str, yes: bool) -> Result<(), Error> {
+        if yes || self.confirm(question)? { Ok(()) } else { Err(Error::Stopped) }
+    }
+
+    /// Reads a line; the end of the input stops the command.
+    pub(crate) fn line(&mut self) -> Result<Zeroizing<String>, Error> {
+        let mut line = Zeroizing::new(String::with_capacity(256));
+        let mut input = io::Read::take(io::stdin().lock(), MAX_LINE);
+        if input.read_line(&mut line)? == 0 {
+            return Err(Error::Stopped);
+        }
+        Ok(line)
+    }
+}
