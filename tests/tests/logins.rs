@@ -135,8 +135,8 @@ fn su_with_the_code_of_the_other_user() {
     wrong.answer(PASSWORD_PROMPT, "pw-alice");
     for _ in 0..3 {
         wrong.answer(CODE_PROMPT, &alice.app.wrong_code());
-        wrong.expect("Wrong code.");
     }
+    wrong.expect("Login refused. Call the help desk, extension 42.");
     wrong.expect_end(1);
 }
 

@@ -6,8 +6,7 @@ use crate::cli::EnrollCommand;
 use crate::context::Context;
 use crate::error::Error;
 use crate::recovery::{Codes, wait_until_saved};
-use crate::{table, users};
-use fast_qr::{ECL, QRBuilder};
+use crate::{qr, table, users};
 use serde_json::json;
 use twofa::account::{Account, App, MAX_APPS};
 use twofa::code::{self, Answer, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NEW_SECRET_BYTES, Secret, Shape};
@@ -130,12 +129,12 @@ fn show_secret(
     let terminal = &mut context.terminal;
     terminal.say(&format!("Scan this with the authenticator app of {user}:\n"))?;
     // A code this long always fits; without it the secret below does.
-    if let Ok(qr) = QRBuilder::new(uri.as_str()).ecl(ECL::L).build() {
-        terminal.say(&Zeroizing::new(qr.to_str()))?;
+    if let Some(qr) = qr::render(&uri, terminal.has_colour()) {
+        terminal.say(&qr)?;
     }
     let groups: Vec<&str> =
         base32.as_bytes().chunks(4).filter_map(|group| str::from_utf8(group).ok()).collect();
-    terminal.say(&Zeroizing::new(format!("\nOr open this: {}", uri.as_str())))?;
+    terminal.say(&Zeroizing::new(format!("Or open this: {}", uri.as_str())))?;
     terminal.say(&Zeroizing::new(format!("Or type it in: {}", groups.join(" "))))?;
     terminal.say(&format!(
         "               time based, {} digits, every {} seconds, {}\n",

@@ -8,6 +8,7 @@ mod enroll;
 mod error;
 mod init;
 mod policy;
+mod qr;
 mod recovery;
 mod status;
 mod table;

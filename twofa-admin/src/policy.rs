@@ -66,7 +66,9 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
         assign(&mut document, value)?;
     }
     let text = document.to_string();
-    let after = config::parse(&context.conf, &text)?;
+    let after = config::parse(&context.conf, &text).map_err(|fault| {
+        Error::refused(fault.to_string(), "Nothing was changed. `twofa-admin policy show` has every key.")
+    })?;
     if after.policy.mode == Mode::Enforce && before.policy.mode != Mode::Enforce && !force {
         let refused = refused_then(&after)?;
         if !refused.is_empty() {

@@ -38,6 +38,6 @@ mod tests {
     #[test]
     fn columns_line_up_and_obey_nobody() {
         let rows = [["alice".into(), "1".into()], ["b\x1b[2J\u{202e}".into(), "1000".into()]];
-        assert_eq!(render(["USER", "UID"], &rows), "USER     UID\nalice    1\nb\u{fffd}[2J\u{fffd}   1000");
+        assert_eq!(render(["USER", "UID"], &rows), "USER    UID\nalice   1\nb\u{fffd}[2J\u{fffd}  1000");
     }
 }

@@ -2,7 +2,7 @@
 //! answers come from stdin: a script answers as a person does, line by line.
 
 use crate::error::Error;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use zeroize::Zeroizing;
 
 /// No answer is longer; a secret has 205 characters at most.
@@ -11,6 +11,12 @@ const MAX_LINE: u64 = 4096;
 pub(crate) struct Terminal;
 
 impl Terminal {
+    /// Whether stdout is a screen that may show colours (no-color.org).
+    pub(crate) fn has_colour(&self) -> bool {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        io::stdout().is_terminal() && !refused
+    }
+
     /// Prints a text and ends its line.
     pub(crate) fn say(&mut self, text: &str) -> Result<(), Error> {
         let mut out = io::stdout().lock();

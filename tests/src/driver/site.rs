@@ -57,7 +57,7 @@ impl Run {
     }
 }
 
-/// The service of the stacks here.
+/// The service of most plans; some are sshd's.
 pub const SERVICE: &str = "test";
 
 impl Site {
@@ -112,11 +112,12 @@ impl Site {
         self.write_lines(&module(), &format!("conf={} {arguments}", conf.display()));
     }
 
-    /// The stack of the service: this module in all four phases, with exactly these arguments.
+    /// The stack of [`SERVICE`] and of sshd: this module in all four phases, with exactly these arguments.
     pub fn write_lines(&self, module: &Path, arguments: &str) {
         let line = |phase| format!("{phase} required {} {arguments}\n", module.display());
         let lines = ["auth", "account", "session", "password"].map(line).concat();
         self.write_service(SERVICE, &lines);
+        self.write_service("sshd", &lines);
     }
 
     pub fn write_service(&self, service: &str, lines: &str) {
@@ -166,7 +167,8 @@ impl Site {
     #[track_caller]
     pub fn failures(&self, user: &str) -> i64 {
         let object = self.listed(user);
-        let (_, after) = object.split_once("\"failures\"").unwrap_or_else(|| panic!("no failures in {object}"));
+        let (_, after) =
+            object.split_once("\"failures\"").unwrap_or_else(|| panic!("no failures in {object}"));
         let number = after.trim_start_matches([':', ' ']).split(|c: char| !c.is_ascii_digit()).next();
         number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number in {object}"))
     }
@@ -175,6 +177,13 @@ impl Site {
     #[must_use]
     pub fn plan(&self, user: &str) -> Plan {
         self.nobody().with("user", user)
+    }
+
+    /// A plan of sshd for a client with this address.
+    #[must_use]
+    pub fn plan_from(&self, user: &str, address: &str) -> Plan {
+        let connection = format!("SSH_CONNECTION={address} 50000 192.0.2.1 22");
+        self.plan(user).with("service", "sshd").with("env", connection)
     }
 
     /// A plan whose application does not say who logs in.

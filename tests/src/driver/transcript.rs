@@ -2,11 +2,19 @@
 
 use super::line;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The events of one run, in order: a word and a value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Transcript {
     pub events: Vec<(String, Vec<u8>)>,
+}
+
+impl fmt::Debug for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.events.iter().map(|(word, value)| format!("{word} {}", line::escape(value)));
+        f.debug_list().entries(lines).finish()
+    }
 }
 
 impl Transcript {

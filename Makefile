@@ -1,0 +1,60 @@
+# make demo   see it work: a throw-away sshd, real logins; nothing on this machine changes
+# make test   everything is tested
+# make bench  figures beside the peers, in one run
+#
+# Each installs the packages it needs (tests/prepare) and says how long each stage takes.
+
+CARGO   ?= cargo
+PREFIX  ?= /usr
+SBINDIR ?= $(PREFIX)/sbin
+PAMDIR  ?= $(PREFIX)/lib/$(shell uname -m)-linux-gnu/security
+
+# $(call stage,what it does,command)
+define stage
+@echo "==> $(1)"; began=$$(date +%s); $(2) && echo "==> $(1): $$(( $$(date +%s) - began )) s"
+endef
+
+.PHONY: all build demo test lint panic bench deny install clean
+
+all: build
+
+# The module is built by itself: in one build with twofa-admin it would get that one's features too.
+build:
+	$(call stage,building pam_twofa.so,$(CARGO) build --quiet --locked --release -p pam_twofa)
+	$(call stage,building twofa-admin,$(CARGO) build --quiet --locked --release -p twofa-admin)
+
+# A module that panics on demand, for the test that a panic refuses.
+panic:
+	$(call stage,building the module that panics on demand,$(CARGO) build --quiet --locked -p pam_twofa --features test-panic --target-dir target/panic)
+
+demo:
+	$(call stage,installing what the demo needs,sh tests/prepare test)
+	@$(MAKE) --no-print-directory build
+	@$(CARGO) run --quiet --locked -p twofa-tests --bin demo -- $(DEMO)
+
+test:
+	$(call stage,installing what the tests need,sh tests/prepare test)
+	@$(MAKE) --no-print-directory lint build panic
+	$(call stage,building the tests,$(CARGO) test --quiet --locked --workspace --no-run)
+	$(call stage,running the tests,$(CARGO) test --locked --workspace)
+
+# Only where the toolchain has them: a distribution's may come without.
+lint:
+	$(call stage,checking the format,if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --all --check; else echo no rustfmt here; fi)
+	$(call stage,linting,if $(CARGO) clippy --version >/dev/null 2>&1; then $(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings; else echo no clippy here; fi)
+
+bench:
+	$(call stage,installing what the benchmark needs,sh tests/prepare bench)
+	@$(MAKE) --no-print-directory build
+	@$(CARGO) run --quiet --locked --release -p twofa-tests --bin bench -- $(BENCH)
+
+deny:
+	cargo deny --locked check
+
+install: build
+	install -D -m 0644 target/release/libpam_twofa.so $(DESTDIR)$(PAMDIR)/pam_twofa.so
+	install -D -m 0755 target/release/twofa-admin $(DESTDIR)$(SBINDIR)/twofa-admin
+	install -D -m 0644 config/twofa.toml $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/twofa.toml
+
+clean:
+	$(CARGO) clean

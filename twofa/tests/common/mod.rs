@@ -1,0 +1,141 @@
+//! What the tests share: a policy, a request, a user with an app and recovery codes, and a store of its own.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, process};
+use twofa::account::{App, Factors, Limits};
+use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Shape};
+use twofa::config::Paths;
+use twofa::policy::{AppRules, Known, Method, Mode, Policy, Request};
+use zeroize::Zeroizing;
+
+/// The middle of a time step, on 2026-11-21.
+pub const NOW: u64 = 59_843_287 * STEP + 15;
+pub const STEP: u64 = 30;
+pub const USER: &str = "alice";
+pub const UID: u32 = 1001;
+pub const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50 };
+pub const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
+pub const LABEL: &str = "alices-own-phone";
+const SECRET: &[u8; 20] = b"!an app of the tests";
+const PASSWORD: &[u8] = b"correct horse";
+
+pub fn policy(mode: Mode) -> Policy {
+    Policy {
+        mode,
+        methods: vec![Method::App],
+        services: vec!["sshd".into()],
+        support: None,
+        limits: LIMITS,
+        app: AppRules { shape: SHAPE, skew: 1, issuer: None },
+        exemptions: vec![],
+    }
+}
+
+pub fn address() -> IpAddr {
+    [192, 0, 2, 7].into()
+}
+
+pub fn request() -> Request {
+    Request {
+        service: "sshd".into(),
+        user: USER.into(),
+        known: Some(Known { uid: UID, groups: vec![] }),
+        address: Some(address()),
+    }
+}
+
+pub fn secret() -> Secret {
+    Secret::new(*SECRET)
+}
+
+/// The secret as an app takes it.
+pub fn secret_as_text() -> String {
+    let bits: Vec<u8> = SECRET.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let letter = |five: &[u8]| five.iter().fold(0, |value, bit| value << 1 | usize::from(*bit));
+    bits.chunks(5).map(|five| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[letter(five)])).collect()
+}
+
+pub fn app(id: u8) -> App {
+    App { id, label: LABEL.into(), secret: secret(), shape: SHAPE, added: 0 }
+}
+
+/// Recovery codes as they are shown; each `set` has others.
+pub fn recovery_codes(set: u8) -> Vec<Zeroizing<String>> {
+    (1..=3).map(|code| code::format_recovery(&[set * 16 + code; code::RECOVERY_BYTES])).collect()
+}
+
+pub fn recovery_set(set: u8) -> RecoverySet {
+    RecoverySet::new(Secret::new([7; 32]), &recovery_codes(set))
+}
+
+pub fn factors() -> Factors {
+    Factors { apps: vec![app(1)], recovery: Some(recovery_set(1)) }
+}
+
+/// The app's code, so many steps from `NOW`.
+pub fn code_text(steps: i64) -> String {
+    let time = NOW.checked_add_signed(steps * STEP.cast_signed()).unwrap();
+    code::code_at(&secret(), SHAPE, time).unwrap()
+}
+
+pub fn typed(text: &str) -> Answer {
+    Answer::parse(text.as_bytes(), Some(PASSWORD))
+}
+
+pub fn right_code() -> Answer {
+    typed(&code_text(0))
+}
+
+/// Six digits that are no code around `NOW`.
+pub fn wrong_code() -> Answer {
+    let good: Vec<String> = (-2..=2).map(code_text).collect();
+    let wrong = (0..).map(|number| format!("{number:06}")).find(|digits| !good.contains(digits));
+    typed(&wrong.unwrap())
+}
+
+pub fn right_recovery() -> Answer {
+    typed(&recovery_codes(1)[0])
+}
+
+pub fn wrong_recovery() -> Answer {
+    typed(&recovery_codes(9)[0])
+}
+
+pub fn password() -> Answer {
+    Answer::parse(PASSWORD, Some(PASSWORD))
+}
+
+pub fn fake() -> Answer {
+    typed("\u{8}\n\r\u{7f}INCORRECT")
+}
+
+/// A folder of its own, gone when dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("twofa-core-{}-{number}", process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where a store in this folder keeps its parts.
+    pub fn store(&self) -> Paths {
+        Paths { database: self.0.join("lib/twofa.db"), key: self.0.join("store.key") }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
