@@ -37,6 +37,11 @@ impl App {
         }
     }
 
+    /// The code that [`App::code`] gave last.
+    pub fn last(&self) -> String {
+        self.at(self.last)
+    }
+
     /// What the app shows at this moment, whether used or not.
     pub fn current(&self) -> String {
         self.at(seconds() / STEP)

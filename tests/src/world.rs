@@ -98,15 +98,23 @@ impl World {
         self
     }
 
-    /// Gives `user` an authenticator app, as an administrator would.
+    /// Gives `user` an authenticator app, as an administrator does who has the secret already.
     pub fn enroll(&self, user: &str) -> Enrolled {
         let secret = secret_of(user);
-        let shown = self
-            .run_with_input(&["twofa-admin", "enroll", "app", user, "--secret-stdin"], &format!("{secret}\n"))
-            .ok();
-        let recovery =
-            shown.split_whitespace().filter(|word| word.len() == 29 && word.matches('-').count() == 5);
-        Enrolled { app: App::new(&secret), recovery: recovery.map(str::to_owned).collect() }
+        let command = ["twofa-admin", "enroll", "app", user, "--secret-stdin"];
+        let shown = self.run_with_input(&command, &format!("{secret}\n")).ok();
+        Enrolled { app: App::new(&secret), recovery: recovery_codes(&shown) }
+    }
+
+    /// The same as a dialogue with the user, who scans the QR code. Also returns what the screen shows.
+    pub fn enroll_at_terminal(&self, user: &str) -> (Enrolled, String) {
+        let mut terminal = self.terminal(&["twofa-admin", "enroll", "app", user]);
+        terminal.expect("Or type it in: ");
+        let mut app = App::new(&terminal.expect("\n"));
+        terminal.answer("Code that the app shows now: ", &app.code());
+        let recovery = recovery_codes(&terminal.answer("saved the recovery codes: ", "saved"));
+        terminal.expect_end(0);
+        (Enrolled { app, recovery }, terminal.screen().to_owned())
     }
 
     /// Runs `twofa-admin`.
@@ -230,6 +238,12 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.wait();
     }
+}
+
+/// The words that look like `XXXX-XXXX-XXXX-XXXX-XXXX-XXXX`.
+fn recovery_codes(text: &str) -> Vec<String> {
+    let is_code = |word: &&str| word.len() == 29 && word.split('-').all(|group| group.len() == 4);
+    text.split_whitespace().filter(is_code).map(str::to_owned).collect()
 }
 
 /// Waits for the end of a command; None when it takes too long.

@@ -85,6 +85,21 @@ fn ssh_by_recovery_code() {
     other.expect("hello alice");
 }
 
+/// The code that proved the app was typed on a terminal that others may see: it opens no login.
+#[test]
+fn enrolment_at_a_terminal() {
+    let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");
+    let (mut alice, screen) = world.enroll_at_terminal("alice");
+    assert!(screen.contains("█"), "a QR code:\n{screen}");
+    assert_eq!(alice.recovery.len(), 10, "{screen}");
+    let mut ssh = world.ssh("alice").spawn("echo hello $USER");
+    ssh.answer(PASSWORD_PROMPT, "pw-alice");
+    ssh.answer(CODE_PROMPT, &alice.app.last());
+    ssh.expect("This code was already used.");
+    ssh.answer(CODE_PROMPT, &alice.app.code());
+    ssh.expect("hello alice");
+}
+
 #[test]
 fn sftp_and_scp_with_a_code() {
     let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");

@@ -97,7 +97,9 @@ impl Stage {
 
     fn enroll(&self, world: &World) -> Enrolled {
         self.command("twofa-admin enroll app demo");
-        world.enroll("demo")
+        let (demo, screen) = world.enroll_at_terminal("demo");
+        self.screen(&screen);
+        demo
     }
 
     /// Every way in and every refusal, one after the other.
