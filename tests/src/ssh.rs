@@ -53,12 +53,12 @@ impl World {
         self.run(&[
             "sh",
             "-c",
-            "mkdir -pm 700 /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/test",
+            "mkdir -pm 700 /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/key",
         ])
         .ok();
         for user in users {
             let install = format!(
-                "home=$(eval echo ~{user}) && install -d -m 700 -o {user} $home/.ssh && install -m 600 -o {user} /root/.ssh/test.pub $home/.ssh/authorized_keys"
+                "home=$(eval echo ~{user}) && install -d -m 700 -o {user} $home/.ssh && install -m 600 -o {user} /root/.ssh/key.pub $home/.ssh/authorized_keys"
             );
             self.run(&["sh", "-c", &install]).ok();
         }
@@ -102,7 +102,7 @@ impl World {
 impl Client<'_> {
     /// Offers the key of [`World::authorize_key`].
     pub fn key(self) -> Self {
-        self.option("IdentityFile=/root/.ssh/test").option("IdentitiesOnly=yes")
+        self.option("IdentityFile=/root/.ssh/key").option("IdentitiesOnly=yes")
     }
 
     /// Any setting of ssh_config.
@@ -147,10 +147,15 @@ impl Client<'_> {
         self.world.run(&[self.words("ssh"), vec![&self.target(), command]].concat())
     }
 
-    /// What a person would type to start it.
+    /// What a person would type to start it, without the settings that only keep a test short.
     pub fn display(&self, command: &str) -> String {
-        let options = self.options.join(" ");
-        ["ssh", &options, &self.target(), &format!("'{command}'")].join(" ").replace("  ", " ")
+        let typed = |option: &String| match option.split_once('=')? {
+            ("IdentityFile", file) => Some(format!("-i {file} ")),
+            ("Port", port) => Some(format!("-p {port} ")),
+            _ => None,
+        };
+        let options: String = self.options.iter().filter_map(typed).collect();
+        format!("ssh {options}{} {command}", self.target())
     }
 
     fn terminal(&self, program: &str, rest: &[&str]) -> Terminal {

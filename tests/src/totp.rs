@@ -26,15 +26,24 @@ impl App {
     pub fn code(&mut self) -> String {
         loop {
             let now = seconds();
-            // The step before is worth using only while it stays in the window.
-            let first = if STEP - now % STEP > 10 { now / STEP - 1 } else { now / STEP };
-            let step = first.max(self.last + 1);
-            if step <= now / STEP + 1 {
+            if let Some(step) = self.free_step(now) {
                 self.last = step;
                 return self.at(step);
             }
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Whether [`App::code`] would have to wait.
+    pub fn is_used_up(&self) -> bool {
+        self.free_step(seconds()).is_none()
+    }
+
+    fn free_step(&self, now: u64) -> Option<u64> {
+        // The step before is worth using only while it stays in the window.
+        let first = if STEP - now % STEP > 10 { now / STEP - 1 } else { now / STEP };
+        let step = first.max(self.last + 1);
+        (step <= now / STEP + 1).then_some(step)
     }
 
     /// The code that [`App::code`] gave last.

@@ -132,7 +132,7 @@ fn a_host_with_closed_standard_streams() {
         let plan = plan.with("close-std", "yes").with("watch", "yes").authenticate().call("account");
         let seen = site.run(&plan).done();
         assert_eq!(seen.code("authenticate"), result, "{name}: {seen:?}");
-        assert_eq!(seen.all("changed"), [""; 0], "{name}");
+        assert!(seen.all("changed").iter().all(|change| only_null(change)), "{name}: {seen:?}");
         assert!(database == fs::read(site.path("twofa.db")).unwrap(), "{name}: a login changed the accounts");
     }
     // What the module has open during a login is above the three.
@@ -161,6 +161,22 @@ fn a_host_with_closed_standard_streams() {
         })
         .collect();
     assert!(low.is_empty(), "the store was used through a standard descriptor: {low:?}");
+}
+
+/// SQLite fills the gap of a host without standard streams with /dev/null, so that nobody's print can
+/// get into a database; nothing else may be there.
+fn only_null(change: &str) -> bool {
+    let Some((before, after)) = change.strip_prefix("fds: ").and_then(|change| change.split_once(" -> ")) else {
+        return false;
+    };
+    let entries = |text: &str| -> Vec<String> {
+        let clean: String = text.chars().filter(|c| !"\\\"{}() ".contains(*c)).collect();
+        clean.trim_start_matches("Some").split(',').map(str::to_owned).collect()
+    };
+    let before = entries(before);
+    entries(after).iter().all(|entry| {
+        before.contains(entry) || (0..3).any(|fd| *entry == format!("/proc/self/fd/{fd}:/dev/null"))
+    })
 }
 
 #[test]

@@ -63,7 +63,9 @@ impl std::error::Error for Error {}
 /// See [`open`]; a longer file is `Unsafe`.
 pub fn read(path: &Path, readers: Readers, limit: u64) -> Result<Vec<u8>, Error> {
     let file = open(path, readers, false)?;
-    let mut content = Vec::new();
+    // The length is only a hint for how much to read at once.
+    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(limit);
+    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     let read = file.take(limit + 1).read_to_end(&mut content);
     read.map_err(|error| Error::Io(path.into(), error))?;
     if content.len() as u64 > limit {

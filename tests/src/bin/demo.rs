@@ -3,10 +3,10 @@
 // It talks on stdout, and a step that does not go as told ends it with what was seen.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::disallowed_methods)]
 
-use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Instant;
+use std::{env, panic};
 
 use twofa_tests::root;
 use twofa_tests::setup::{
@@ -17,6 +17,9 @@ use twofa_tests::totp::App;
 use twofa_tests::world::{Enrolled, World};
 
 const PASSWORD: &str = "demo-password";
+
+/// Ctrl-C, as terminals show it.
+const INTERRUPT: &str = "^C";
 
 /// A second port that asks for the key alone, as many hosts do.
 const KEY_ONLY_PORT: &str = "\
@@ -41,6 +44,12 @@ fn main() -> ExitCode {
         eprintln!("Nothing on this machine is changed. Run: sudo make demo");
         return ExitCode::FAILURE;
     }
+    // What went wrong is in the message; where in the harness it was found is of no interest here.
+    panic::set_hook(Box::new(|info| {
+        let text = info.payload().downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| info.payload().downcast_ref::<&str>().copied());
+        eprintln!("\nThe demo failed: {}", text.unwrap_or("for an unknown reason"));
+    }));
     let mut stage = Stage::new();
     stage.title();
     let (world, alice) = stage.set_up();
@@ -77,10 +86,7 @@ impl Stage {
     }
 
     fn set_up(&mut self) -> (World, Enrolled) {
-        self.step(
-            "Build the Debian root from this machine's package sources (the first time takes half a minute)",
-            |_| root::cached(),
-        );
+        self.step("Build a Debian root (half a minute, the first time)", |_| root::cached());
         let world = self.step("Start it, with pam_twofa.so, twofa-admin and a user `demo`", |_| {
             World::new().user("demo", PASSWORD).authorize_key(&["demo"])
         });
@@ -113,21 +119,20 @@ impl Stage {
             stage.log_in(&by_password, &[(PASSWORD_PROMPT, PASSWORD), (CODE_PROMPT, &used)], 0);
         });
         self.step("Log in with a key and a code: no password is asked", |stage| {
-            stage.log_in(&by_key, &[(CODE_PROMPT, &app.code())], 0);
+            stage.log_in(&by_key, &[(CODE_PROMPT, &stage.code(&mut app))], 0);
         });
-        self.step("Use the first code again, then guess: both are refused", |stage| {
+        self.step("Use the first code again, then guess: refused", |stage| {
             let wrong = app.wrong_code();
             stage.log_in(&by_key, &[(CODE_PROMPT, &used), (CODE_PROMPT, &wrong), (CODE_PROMPT, &wrong)], 255);
         });
-        self.step("Log in with the key alone, at a port where sshd would take that: refused", |stage| {
+        self.step("Log in at a port where sshd takes the key alone: refused", |stage| {
             stage.log_in(&world.ssh("demo").key().option("Port=2222"), &[], 255);
         });
-        if let Some(code) = recovery.first() {
-            self.step("The phone is lost: a recovery code, good for one login", |stage| {
-                stage.log_in(&by_key, &[(CODE_PROMPT, code)], 0);
-                stage.log_in(&by_key, &[(CODE_PROMPT, code), (CODE_PROMPT, ""), (CODE_PROMPT, "")], 255);
-            });
-        }
+        let lost = recovery.first().map_or("", String::as_str);
+        self.step("The phone is lost: a recovery code opens one login", |stage| {
+            stage.log_in(&by_key, &[(CODE_PROMPT, lost)], 0);
+            stage.log_in(&by_key, &[(CODE_PROMPT, lost), (CODE_PROMPT, INTERRUPT)], 128 + 2);
+        });
         self.step("What the host's log says", |stage| {
             for line in world.log.lines().iter().filter(|line| line.contains("pam_twofa(")) {
                 stage.screen(line.split_once('>').map_or(line, |(_, text)| text));
@@ -149,6 +154,7 @@ impl Stage {
                 self.dim("  Each code is good for one login. Scan the QR code above to use a phone instead.")
             );
             let mut ssh = world.command("ssh");
+            ssh.envs(env::var_os("TERM").map(|term| ("TERM", term)));
             ssh.args(["-F", "none", "-o", "PubkeyAuthentication=no", "demo@127.0.0.1"]);
             let _ = ssh.status();
             print!("  Once more? [y/N] ");
@@ -172,17 +178,26 @@ impl Stage {
 
     /// Logs in by `client` with these answers, and shows what the person at the terminal sees.
     fn log_in(&self, client: &Client<'_>, answers: &[(&str, &str)], code: i32) {
-        let command = "echo \"You are $USER on $(hostname).\"";
+        let command = "id";
         self.command(&client.display(command));
         let mut ssh = client.spawn(command);
         let mut seen = String::new();
         for (prompt, answer) in answers {
-            seen += &ssh.answer(prompt, answer);
+            seen += &ssh.expect(prompt);
             seen += prompt;
-            seen += &self.blue(if answer.is_empty() { "(Enter)" } else { answer });
+            seen += &self.blue(answer);
+            if *answer == INTERRUPT { ssh.send("\x03") } else { ssh.send_line(answer) }
         }
         ssh.expect_end(code);
         self.screen(&(seen + ssh.unread()));
+    }
+
+    /// The app's next code, which may take until the next half minute: each is good for one login.
+    fn code(&self, app: &mut App) -> String {
+        if app.is_used_up() {
+            println!("   {}", self.dim("The code of now is used: waiting for the app to show the next one."));
+        }
+        app.code()
     }
 
     /// Announces a step, takes it and says how long it took.

@@ -65,12 +65,16 @@ impl Transcript {
         last.parse().unwrap_or_else(|_| panic!("{word} is {last}"))
     }
 
-    /// How often each result came out of a race or a loop: the `child` events.
+    /// How often each result came out of a race or a loop.
     #[must_use]
     pub fn histogram(&self) -> BTreeMap<i32, usize> {
         let mut histogram = BTreeMap::new();
         for child in self.children() {
             *histogram.entry(child.code).or_default() += 1;
+        }
+        for tally in self.all("tally") {
+            let (code, count) = tally.split_once(' ').expect("a result and a count");
+            histogram.insert(code.parse().expect("a result"), count.parse().expect("a count"));
         }
         histogram
     }
@@ -82,7 +86,7 @@ impl Transcript {
     }
 }
 
-/// One process of a race, or one turn of a loop.
+/// One process of a race.
 #[derive(Clone, Debug)]
 pub struct Child {
     pub round: usize,

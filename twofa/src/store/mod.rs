@@ -229,13 +229,14 @@ impl Store {
     /// When its record is missing or damaged.
     pub fn state(&self, account: &Account) -> Result<State, Error> {
         let unlocked = Record::open(&self.records, account.uid, &self.sealer)?.read(account.generation);
-        match unlocked {
+        let slot = match unlocked {
             // Two logins may have overwritten both slots while they were read. Under the lock it shows.
             Err(Error::BrokenRecord(_)) => {
                 Record::lock(&self.records, account.uid, &self.sealer)?.read(account.generation)
             }
             read => read,
-        }
+        };
+        Ok(slot?.state)
     }
 
     /// Makes one change of a login, or none: on disk when this returns the new state.
@@ -255,9 +256,9 @@ impl Store {
         if self.accounts.generation(account.uid)? != Some(account.generation) {
             return Err(NotCommitted::Conflict(Conflict::Changed));
         }
-        let state = record.read(account.generation)?;
-        let next = state.apply(change, limits, now).map_err(NotCommitted::Conflict)?;
-        record.write(account.generation, account.generation, &next)?;
+        let slot = record.read(account.generation)?;
+        let next = slot.state.apply(change, limits, now).map_err(NotCommitted::Conflict)?;
+        record.write(&slot, account.generation, &next)?;
         Ok(next)
     }
 
@@ -265,9 +266,9 @@ impl Store {
     fn commit_decoy(&self, change: &Change, limits: &Limits, now: u64) -> Result<State, Error> {
         let record = Record::lock(&self.records, DECOY_UID, &self.sealer)?;
         self.accounts.generation(DECOY_UID)?;
-        let state = record.read(DECOY.generation)?;
-        let next = State::default().apply(change, limits, now).unwrap_or(state);
-        record.write(DECOY.generation, DECOY.generation, &next)?;
+        let slot = record.read(DECOY.generation)?;
+        let next = State::default().apply(change, limits, now).unwrap_or_default();
+        record.write(&slot, DECOY.generation, &next)?;
         Ok(next)
     }
 }
@@ -337,11 +338,11 @@ impl Store {
         // Read again: another administrator may have changed it before we held the lock.
         let found = edit.find(user, &self.sealer)?.filter(|account| account.uid == uid);
         let mut account = found.ok_or_else(|| Error::NoUser(user.into()))?;
-        let before = account.generation;
-        let mut state = record.read(before)?;
+        let slot = record.read(account.generation)?;
+        let mut state = slot.state.clone();
         let done = change(&mut account, &mut state)?;
         account.generation = edit.next_generation()?;
-        record.write(before, account.generation, &state)?;
+        record.write(&slot, account.generation, &state)?;
         edit.update(&account, &self.sealer)?;
         edit.commit()?;
         Ok(done)
@@ -390,9 +391,9 @@ impl Store {
         let (factors, mut state) = make(&edit, &self.sealer)?;
         let account = Account { user: user.into(), uid, generation: edit.next_generation()?, factors };
         match held.as_ref().map(|record| (record, record.read(before))) {
-            Some((record, Ok(current))) => {
-                state.seen = current.seen;
-                record.write(before, account.generation, &state)?;
+            Some((record, Ok(slot))) => {
+                state.seen = slot.state.seen;
+                record.write(&slot, account.generation, &state)?;
             }
             Some((_, Err(Error::BrokenRecord(_)))) | None => {
                 let record = record::new(account.owner(), &state, &self.sealer)?;

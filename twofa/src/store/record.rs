@@ -53,8 +53,8 @@ pub(super) struct Record<'a> {
 }
 
 /// A state, and where it stands.
-struct Slot {
-    state: State,
+pub(super) struct Slot {
+    pub(super) state: State,
     sequence: u64,
     index: u64,
 }
@@ -91,22 +91,8 @@ impl<'a> Record<'a> {
         Ok(Self { file, path, uid, sealer })
     }
 
-    /// The state that counts for `generation`.
-    pub(super) fn read(&self, generation: u64) -> Result<State, Error> {
-        Ok(self.current(generation)?.ok_or_else(|| Error::BrokenRecord(self.path.clone()))?.state)
-    }
-
-    /// Overwrites the other slot, durably. The caller holds the lock and has read `owner`'s state.
-    pub(super) fn write(&self, current: u64, next: u64, state: &State) -> Result<(), Error> {
-        let now = self.current(current)?.ok_or_else(|| Error::BrokenRecord(self.path.clone()))?;
-        let owner = Owner { uid: self.uid, generation: next };
-        let slot = encode(owner, now.sequence.saturating_add(1), state, self.sealer)?;
-        let offset = (1 - now.index) * SLOT_BYTES as u64;
-        self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))?;
-        self.file.sync_data().map_err(|error| self.io(error))
-    }
-
-    fn current(&self, generation: u64) -> Result<Option<Slot>, Error> {
+    /// The slot that counts for `generation`.
+    pub(super) fn read(&self, generation: u64) -> Result<Slot, Error> {
         let mut bytes = Zeroizing::new([0; RECORD_BYTES]);
         match self.file.read_exact_at(&mut bytes[..], 0) {
             Ok(()) => {}
@@ -120,7 +106,17 @@ impl<'a> Record<'a> {
             let (sequence, state) = decode(owner, slot, self.sealer)?;
             Some(Slot { state, sequence, index })
         });
-        Ok(decoded.max_by_key(|slot| slot.sequence))
+        decoded.max_by_key(|slot| slot.sequence).ok_or_else(|| Error::BrokenRecord(self.path.clone()))
+    }
+
+    /// Overwrites the other slot, durably, with the state of `generation`. The caller holds the lock, and has
+    /// read `current` under it.
+    pub(super) fn write(&self, current: &Slot, generation: u64, state: &State) -> Result<(), Error> {
+        let owner = Owner { uid: self.uid, generation };
+        let slot = encode(owner, current.sequence.saturating_add(1), state, self.sealer)?;
+        let offset = (1 - current.index) * SLOT_BYTES as u64;
+        self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))?;
+        self.file.sync_data().map_err(|error| self.io(error))
     }
 
     fn io(&self, error: io::Error) -> Error {

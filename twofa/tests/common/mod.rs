@@ -12,17 +12,17 @@ use twofa::policy::{AppRules, Known, Method, Mode, Policy, Request};
 use zeroize::Zeroizing;
 
 /// The middle of a time step, on 2026-11-21.
-pub const NOW: u64 = 59_843_287 * STEP + 15;
-pub const STEP: u64 = 30;
-pub const USER: &str = "alice";
-pub const UID: u32 = 1001;
-pub const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50 };
-pub const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
-pub const LABEL: &str = "alices-own-phone";
+pub(crate) const NOW: u64 = 59_843_287 * STEP + 15;
+pub(crate) const STEP: u64 = 30;
+pub(crate) const USER: &str = "alice";
+pub(crate) const UID: u32 = 1001;
+pub(crate) const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50 };
+pub(crate) const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
+pub(crate) const LABEL: &str = "alices-own-phone";
 const SECRET: &[u8; 20] = b"!an app of the tests";
 const PASSWORD: &[u8] = b"correct horse";
 
-pub fn policy(mode: Mode) -> Policy {
+pub(crate) fn policy(mode: Mode) -> Policy {
     Policy {
         mode,
         methods: vec![Method::App],
@@ -34,11 +34,11 @@ pub fn policy(mode: Mode) -> Policy {
     }
 }
 
-pub fn address() -> IpAddr {
+pub(crate) fn address() -> IpAddr {
     [192, 0, 2, 7].into()
 }
 
-pub fn request() -> Request {
+pub(crate) fn request() -> Request {
     Request {
         service: "sshd".into(),
         user: USER.into(),
@@ -47,76 +47,76 @@ pub fn request() -> Request {
     }
 }
 
-pub fn secret() -> Secret {
+pub(crate) fn secret() -> Secret {
     Secret::new(*SECRET)
 }
 
 /// The secret as an app takes it.
-pub fn secret_as_text() -> String {
+pub(crate) fn secret_as_text() -> String {
     let bits: Vec<u8> = SECRET.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
     let letter = |five: &[u8]| five.iter().fold(0, |value, bit| value << 1 | usize::from(*bit));
     bits.chunks(5).map(|five| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[letter(five)])).collect()
 }
 
-pub fn app(id: u8) -> App {
+pub(crate) fn app(id: u8) -> App {
     App { id, label: LABEL.into(), secret: secret(), shape: SHAPE, added: 0 }
 }
 
 /// Recovery codes as they are shown; each `set` has others.
-pub fn recovery_codes(set: u8) -> Vec<Zeroizing<String>> {
+pub(crate) fn recovery_codes(set: u8) -> Vec<Zeroizing<String>> {
     (1..=3).map(|code| code::format_recovery(&[set * 16 + code; code::RECOVERY_BYTES])).collect()
 }
 
-pub fn recovery_set(set: u8) -> RecoverySet {
+pub(crate) fn recovery_set(set: u8) -> RecoverySet {
     RecoverySet::new(Secret::new([7; 32]), &recovery_codes(set))
 }
 
-pub fn factors() -> Factors {
+pub(crate) fn factors() -> Factors {
     Factors { apps: vec![app(1)], recovery: Some(recovery_set(1)) }
 }
 
 /// The app's code, so many steps from `NOW`.
-pub fn code_text(steps: i64) -> String {
+pub(crate) fn code_text(steps: i64) -> String {
     let time = NOW.checked_add_signed(steps * STEP.cast_signed()).unwrap();
     code::code_at(&secret(), SHAPE, time).unwrap()
 }
 
-pub fn typed(text: &str) -> Answer {
+pub(crate) fn typed(text: &str) -> Answer {
     Answer::parse(text.as_bytes(), Some(PASSWORD))
 }
 
-pub fn right_code() -> Answer {
+pub(crate) fn right_code() -> Answer {
     typed(&code_text(0))
 }
 
 /// Six digits that are no code around `NOW`.
-pub fn wrong_code() -> Answer {
+pub(crate) fn wrong_code() -> Answer {
     let good: Vec<String> = (-2..=2).map(code_text).collect();
     let wrong = (0..).map(|number| format!("{number:06}")).find(|digits| !good.contains(digits));
     typed(&wrong.unwrap())
 }
 
-pub fn right_recovery() -> Answer {
+pub(crate) fn right_recovery() -> Answer {
     typed(&recovery_codes(1)[0])
 }
 
-pub fn wrong_recovery() -> Answer {
+pub(crate) fn wrong_recovery() -> Answer {
     typed(&recovery_codes(9)[0])
 }
 
-pub fn password() -> Answer {
+pub(crate) fn password() -> Answer {
     Answer::parse(PASSWORD, Some(PASSWORD))
 }
 
-pub fn fake() -> Answer {
+pub(crate) fn fake() -> Answer {
     typed("\u{8}\n\r\u{7f}INCORRECT")
 }
 
 /// A folder of its own, gone when dropped.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("twofa-core-{}-{number}", process::id()));
@@ -124,12 +124,12 @@ impl Folder {
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Where a store in this folder keeps its parts.
-    pub fn store(&self) -> Paths {
+    pub(crate) fn store(&self) -> Paths {
         Paths { database: self.0.join("lib/twofa.db"), key: self.0.join("store.key") }
     }
 }

@@ -1,36 +1,32 @@
 //! `mode repeat`: `times N` authentications in one process, the clock going on by `step` seconds.
 //!
-//! Reports memory and descriptors after the first tenth (caches are warm then) and at the end.
+//! Reports how often each result came, and memory and descriptors after the first tenth (caches are warm
+//! then) and at the end. It keeps nothing of a single login: that would be growth of its own.
 
 use crate::Events;
 use crate::single::start;
-use std::time::Instant;
+use std::collections::BTreeMap;
 use twofa_tests::driver::{clock, plan::Plan, process};
 
 pub(crate) fn run(plan: &Plan) -> Events {
     let times = plan.number("times").expect("times");
     let flags = i32::try_from(plan.number("flags").unwrap_or(0)).expect("flags");
     let mut events = Events::new();
+    let mut tally = BTreeMap::<i32, usize>::new();
     for turn in 0..times {
         if turn == times / 10 {
             measure(&mut events, "warm");
         }
-        let begin = Instant::now();
-        let (code, said) = match start(plan, || ()) {
-            Ok(mut open) => {
-                let code = open.call("authenticate", flags).expect("a call");
-                (code, open.take_events())
-            }
-            Err(code) => (code, Vec::new()),
+        let code = match start(plan, || ()) {
+            Ok(mut open) => open.call("authenticate", flags).expect("a call"),
+            Err(code) => code,
         };
-        let took = begin.elapsed().as_micros();
-        let said = said.iter().filter(|(word, _)| ["info", "error"].contains(&word.as_str()));
-        let said: Vec<_> = said.map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect();
-        let line = format!("{turn} {code} {took} {}", said.join(" | "));
-        events.push(("child".into(), line.into()));
+        *tally.entry(code).or_default() += 1;
         clock::advance(plan.number("step").unwrap_or(0));
     }
     measure(&mut events, "end");
+    let line = |(code, count)| ("tally".into(), format!("{code} {count}").into());
+    events.extend(tally.into_iter().map(line));
     events
 }
 

@@ -10,9 +10,9 @@ pub(crate) fn run(plan: &Plan) -> Events {
     if plan.last("close-std").is_some() {
         close_standard();
     }
-    for limit in plan.all("limit") {
-        set_limit(std::str::from_utf8(limit).expect("UTF-8"));
-    }
+    let limits = plan.all("limit").into_iter().map(|limit| std::str::from_utf8(limit).expect("UTF-8"));
+    // The soft limits only: the driver needs the old ones to write down what happened.
+    let old: Vec<_> = limits.map(|limit| lower(limit.split_once('=').expect("NAME=NUMBER"))).collect();
     let mut transaction = None;
     for call in plan.all("call") {
         let (name, value) = split(call);
@@ -30,6 +30,7 @@ pub(crate) fn run(plan: &Plan) -> Events {
         }
     }
     drop(transaction);
+    old.iter().for_each(|(resource, limit)| set_limit(*resource, limit));
     let open = process::descriptors().len();
     events.push(("descriptors".into(), open.to_string().into()));
     events
@@ -92,20 +93,24 @@ fn close_standard() {
     }
 }
 
-fn set_limit(limit: &str) {
-    let (name, number) = limit.split_once('=').expect("NAME=NUMBER");
+type Resource = libc::__rlimit_resource_t;
+
+/// Lowers a soft limit; returns what it was.
+fn lower((name, number): (&str, &str)) -> (Resource, libc::rlimit) {
     let resource = match name {
         "nofile" => libc::RLIMIT_NOFILE,
         "fsize" => libc::RLIMIT_FSIZE,
         "as" => libc::RLIMIT_AS,
         _ => panic!("no limit {name}"),
     };
-    // The hard limit stays: the module must not need to raise the soft one, and the driver may.
-    // SAFETY: all zero bytes are a valid rlimit; libc writes one, then reads one.
-    unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        libc::getrlimit(resource, &raw mut limit);
-        limit.rlim_cur = number.parse().expect("a number");
-        assert_eq!(libc::setrlimit(resource, &raw const limit), 0, "setrlimit {name}");
-    }
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: room for one rlimit.
+    unsafe { libc::getrlimit(resource, &raw mut old) };
+    set_limit(resource, &libc::rlimit { rlim_cur: number.parse().expect("a number"), ..old });
+    (resource, old)
+}
+
+fn set_limit(resource: Resource, limit: &libc::rlimit) {
+    // SAFETY: a valid rlimit.
+    assert_eq!(unsafe { libc::setrlimit(resource, limit) }, 0, "setrlimit");
 }
