@@ -86,7 +86,7 @@ fn one_recovery_code_admits_one_of_64() {
     let mut total = 0;
     for set in 0..10 {
         if set > 0 {
-            let printed = site.admin_ok(&["recovery", "new", "root"], "");
+            let printed = site.admin_ok(&["recovery", "new", "root"], "saved\n");
             codes = twofa_tests::driver::site::recovery_codes(&printed);
         }
         assert_eq!(codes.len(), 10);
@@ -169,8 +169,8 @@ fn changes_by_an_administrator_meanwhile() {
         let running = scope.spawn(|| race(&site, plan, 30, "start"));
         let mut changes = 0;
         while !running.is_finished() {
-            site.admin_ok(&["recovery", "new", "root"], "");
-            site.admin_ok(&["user", "unlock", "root", "--yes"], "");
+            site.admin_ok(&["recovery", "new", "root"], "saved\n");
+            site.admin_ok(&["user", "unlock", "root"], "");
             changes += 2;
         }
         println!("{changes} changes meanwhile");

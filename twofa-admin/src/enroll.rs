@@ -62,7 +62,8 @@ pub(crate) fn app(
         codes.show(&mut context.terminal)?;
         wait_until_saved(&mut context.terminal)?;
     }
-    keep(store, user, &label, secret, shape, Some(step), codes.as_ref())?;
+    let app = App { id: 0, label, secret, shape, added: system::now() };
+    let label = keep(store, &account, app, Some(step), codes.as_ref())?;
     context.terminal.say(&format!("{user} can log in with the app `{label}` now."))?;
     Ok(Outcome::Done)
 }
@@ -79,7 +80,8 @@ fn import(
     let (account, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
     let label = free_label(&account, label)?;
     let codes = if twofa::admin::recovery_left(&account, &state) == 0 { Some(Codes::make()?) } else { None };
-    keep(store, user, &label, secret, shape, None, codes.as_ref())?;
+    let app = App { id: 0, label, secret, shape, added: system::now() };
+    let label = keep(store, &account, app, None, codes.as_ref())?;
     if context.json {
         let shown = codes.as_ref().map(Codes::shown).unwrap_or_default();
         let report = json!({ "user": user, "label": label, "recovery_codes": shown });
@@ -93,26 +95,30 @@ fn import(
     Ok(Outcome::Done)
 }
 
+/// Adds the app, and the codes if there are new ones, to the account as it was `seen`; returns the label.
 fn keep(
     store: &mut Store,
-    user: &str,
-    label: &str,
-    secret: Secret,
-    shape: Shape,
+    seen: &Account,
+    app: App,
     proven: Option<u64>,
     codes: Option<&Codes>,
-) -> Result<(), Error> {
-    let added = system::now();
-    store.change(user, |account, state| {
-        let label = free_label(account, Some(label.into()))?;
-        refuse_twice(account, &secret)?;
+) -> Result<String, Error> {
+    store.change(&seen.user, |account, state| {
+        if account.generation != seen.generation {
+            return Err(Error::refused(
+                format!("{} was changed by somebody else meanwhile; nothing was added", seen.user),
+                "Enroll again.",
+            ));
+        }
+        refuse_twice(account, &app.secret)?;
         let id = free_id(account)?;
-        account.factors.apps.push(App { id, label, secret, shape, added });
         state.forget_app(id);
         // The code that proved the app opens no login.
         proven.iter().for_each(|step| state.set_last_step(id, *step));
         codes.iter().for_each(|codes| codes.keep(account, state));
-        Ok(())
+        let label = app.label.clone();
+        account.factors.apps.push(App { id, ..app });
+        Ok(label)
     })
 }
 

@@ -86,7 +86,7 @@ fn text(status: &Status) -> String {
         format!("Enrolled:            {} of {} accounts", status.enrolled, status.accounts),
         format!("No second factor:    {}", names(&without)),
         format!("Locked:              {}", names(&status.locked)),
-        format!("Under 3 recovery codes: {}", names(&status.few_recovery_codes)),
+        format!("Few recovery codes:  {}", names(&status.few_recovery_codes)),
     ];
     lines.extend(status.faults.iter().map(|fault| format!("Out of order:        {fault}")));
     table::printable_lines(&lines)

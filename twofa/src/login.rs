@@ -220,6 +220,10 @@ impl<'a> Login<'a> {
     }
 
     fn ask_decoy(&mut self, refusal: Refusal) -> Step {
+        // Who is let in anyway is not bothered with a prompt that no answer satisfies.
+        if self.policy.mode == Mode::Observe {
+            return self.refuse(refusal);
+        }
         self.subject = Subject::Decoy(refusal);
         self.ask(None)
     }

@@ -515,7 +515,7 @@ fn nobody_sees_who_is_enrolled() {
         assert_eq!(enrolled.next(Event::Begin, NOW), decoy.next(Event::Begin, NOW));
         let first = enrolled.next(found(account(UID), fresh()), NOW);
         assert_eq!(first, decoy.next(account_of_decoy, NOW));
-        assert_eq!(compare(&enrolled, &decoy, &wrong_answers()), 2_774);
+        assert_eq!(compare(&enrolled, &decoy, &wrong_answers()), 5_711);
     }
 }
 

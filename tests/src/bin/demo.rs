@@ -142,7 +142,7 @@ impl Stage {
 
     /// A login prompt for the person who started the demo, as often as they like.
     fn visit(&mut self, world: &World, mut app: App) {
-        self.step("Your turn", |_| ());
+        self.headline("Your turn");
         loop {
             println!(
                 "  The password of demo is {}, its code now is {}.",
@@ -202,12 +202,16 @@ impl Stage {
 
     /// Announces a step, takes it and says how long it took.
     fn step<T>(&mut self, headline: &str, action: impl FnOnce(&Self) -> T) -> T {
-        self.step += 1;
-        println!("\n{} {}", self.blue(&format!("{:2}", self.step)), self.bold(headline));
+        self.headline(headline);
         let began = Instant::now();
         let result = action(self);
         println!("{}", self.dim(&format!("   {:.2} s", began.elapsed().as_secs_f64())));
         result
+    }
+
+    fn headline(&mut self, text: &str) {
+        self.step += 1;
+        println!("\n{} {}", self.blue(&format!("{:2}", self.step)), self.bold(text));
     }
 
     fn file(&self, path: &str, content: &str) {

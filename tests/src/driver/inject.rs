@@ -1,53 +1,83 @@
 //! strace before a program: a kill or an error at a chosen system call.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Calls that change what is on the disk, or who may.
-pub const WRITES: &str = "write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,sync_file_range,\
-    ftruncate,truncate,fallocate,rename,renameat,renameat2,link,linkat,symlink,symlinkat,\
-    unlink,unlinkat,mkdir,mkdirat,rmdir,fchmod,fchmodat,fchown,fchownat,openat,open,creat,\
-    fcntl,flock,sendto,sendmsg,sendmmsg";
-
-/// One effect at one call.
-pub struct Injection<'a> {
-    /// Names of system calls with commas, or `all`.
-    pub calls: &'a str,
-    /// `signal=KILL` or `error=EIO`.
-    pub effect: &'a str,
-    /// At the first of these calls, the second, …
-    pub nth: usize,
-    /// Only calls that concern one of these files count; none: all calls do.
-    pub files: &'a [PathBuf],
-    /// Where strace writes what it saw.
-    pub report: &'a Path,
+/// Whether a call may change what is on the disk, who may use it, or who waits for it.
+#[must_use]
+pub fn changes_something(call: &str) -> bool {
+    const WORDS: [&str; 17] = [
+        "write", "sync", "truncate", "fallocate", "rename", "link", "mkdir", "rmdir", "chmod", "chown", "open",
+        "creat", "fcntl", "flock", "send", "utime", "mknod",
+    ];
+    WORDS.iter().any(|word| call.contains(word))
 }
 
-impl Injection<'_> {
-    /// The words to put before a program.
-    #[must_use]
-    pub fn tool(&self) -> Vec<OsString> {
-        let Self { calls, effect, nth, files, report } = self;
-        let mut words: Vec<OsString> = ["strace", "-qq", "-f", "-o"].map(Into::into).into();
-        words.push(report.as_os_str().to_owned());
-        for option in [format!("trace={calls}"), format!("inject={calls}:{effect}:when={nth}")] {
-            words.extend(["-e".into(), option.into()]);
-        }
-        for file in *files {
-            words.extend(["-P".into(), file.as_os_str().to_owned()]);
-        }
-        words
-    }
+/// One system call of a program: its name, and that it is the first, second, … of this name. strace
+/// counts each name apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub name: String,
+    pub nth: usize,
+}
 
-    /// Whether the call came, and what it was. A kill shows in the program's status instead.
-    #[must_use]
-    pub fn happened(&self) -> Option<String> {
-        let text = fs::read_to_string(self.report).expect("strace's report (package strace)");
-        let line = text.lines().find(|line| line.contains("(INJECTED)"));
-        line.map(str::to_owned)
+/// The words to put before a program so that strace writes its calls into `report`.
+#[must_use]
+pub fn watch(report: &Path) -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["strace", "-qq", "-f", "-o"].map(Into::into).into();
+    words.push(report.as_os_str().to_owned());
+    words
+}
+
+/// The calls in such a report, in their order.
+#[must_use]
+pub fn calls(report: &Path) -> Vec<Call> {
+    let text = fs::read_to_string(report).expect("strace's report (package strace)");
+    let names = text.lines().filter_map(|line| {
+        let call = line.split_once(' ')?.1.trim_start();
+        let (name, _) = call.split_once('(')?;
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(name)
+    });
+    let mut seen = BTreeMap::<&str, usize>::new();
+    names.map(|name| {
+        let nth = seen.entry(name).or_default();
+        *nth += 1;
+        Call { name: name.to_owned(), nth: *nth }
+    }).collect()
+}
+
+/// The words to put before a program that is killed when it makes this call, before the kernel does it.
+#[must_use]
+pub fn kill(call: &Call) -> Vec<OsString> {
+    inject(&call.name, &format!("signal=KILL:when={}", call.nth), Path::new("/dev/null"), &[])
+}
+
+/// The words to put before a program at whose call this error comes back. Only calls that concern one of
+/// the files count.
+#[must_use]
+pub fn fail(call: &Call, error: &str, files: &[PathBuf], report: &Path) -> Vec<OsString> {
+    inject(&call.name, &format!("error={error}:when={}", call.nth), report, files)
+}
+
+fn inject(name: &str, what: &str, report: &Path, files: &[PathBuf]) -> Vec<OsString> {
+    let mut words = watch(report);
+    for option in [format!("trace={name}"), format!("inject={name}:{what}")] {
+        words.extend(["-e".into(), option.into()]);
     }
+    for file in files {
+        words.extend(["-P".into(), file.as_os_str().to_owned()]);
+    }
+    words
+}
+
+/// Whether an error came back, as strace reports it.
+#[must_use]
+pub fn injected(report: &Path) -> bool {
+    let text = fs::read_to_string(report).expect("strace's report (package strace)");
+    text.contains("(INJECTED)")
 }
 
 /// The program, or the tool with the program as its last argument.

@@ -59,6 +59,6 @@ fn shapes(before: &[u8], after: &[u8]) -> Vec<(String, Vec<u8>)> {
 
 fn login(plan: &Plan, secret: &str) -> i32 {
     let mut open = start(plan, || ()).expect("pam_start");
-    open.set_answers(VecDeque::from([Answer::Code(secret.into(), 0)]));
+    open.set_answers(VecDeque::from([Answer::Code(secret.into(), 0), Answer::Null]));
     open.call("authenticate", 0).expect("a call")
 }
