@@ -17,6 +17,8 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    pub(crate) const PUBKEY: &[u8] = b"pubkey_is_first_factor";
+
     /// An unknown argument is logged and changes nothing: a typo must not keep everybody out, and there
     /// is no argument whose absence lets anybody in. A policy that cannot be named refuses.
     pub(crate) fn parse(args: &[&CStr], log: &Log) -> Result<Self, PamResultCode> {
@@ -26,7 +28,7 @@ impl Arguments {
         for arg in args.iter().map(|arg| arg.to_bytes()) {
             match arg {
                 b"debug" => parsed.debug = true,
-                b"pubkey_is_first_factor" => parsed.pubkey_is_first_factor = true,
+                Self::PUBKEY => parsed.pubkey_is_first_factor = true,
                 _ => match arg.strip_prefix(b"conf=") {
                     Some(path) if path.starts_with(b"/") && !named => {
                         parsed.conf = OsStr::from_bytes(path).into();

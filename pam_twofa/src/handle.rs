@@ -50,9 +50,14 @@ pub(crate) fn user(pamh: &PamHandle) -> Option<String> {
 /// DNS chose. A name is no address.
 pub(crate) fn address(pamh: &PamHandle, service: &str) -> Option<IpAddr> {
     let connection = (service == SSHD).then(|| ffi::getenv(pamh, c"SSH_CONNECTION")).flatten();
-    let from_sshd = connection.and_then(|value| value.split(' ').next()?.parse().ok());
-    let address: Option<IpAddr> = from_sshd.or_else(|| rhost(pamh).parse().ok());
-    address.map(|address| address.to_canonical())
+    let from_sshd = connection.and_then(|value| parse_address(value.split(' ').next()?));
+    from_sshd.or_else(|| parse_address(&rhost(pamh)))
+}
+
+/// A numeric address, without the zone of a link-local one (`fe80::1%eth0`).
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let address: IpAddr = text.split('%').next()?.parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// Whether sshd says that a key was accepted in this login: a line `publickey TYPE BASE64`.
@@ -97,7 +102,26 @@ fn borrowed(item: Option<&CStr>) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::is_publickey;
+    use super::{is_publickey, parse_address};
+
+    #[test]
+    fn addresses_are_numeric() {
+        let table = [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("::ffff:192.0.2.7", Some("192.0.2.7")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("UNKNOWN", None),
+            ("localhost", None),
+            ("999.1.1.1", None),
+            ("1.2.3", None),
+            ("0x7f.1", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_address(text), expected.map(|address| address.parse().unwrap()), "{text}");
+        }
+    }
 
     #[test]
     fn only_a_whole_line_of_sshd_is_a_key() {

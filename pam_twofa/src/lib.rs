@@ -65,6 +65,11 @@ impl PamHooks for PamTwofa {
 
     fn sm_setcred(_: &mut PamHandle, args: Vec<&CStr>, _: PamFlag) -> PamResultCode {
         panic_on_demand(&args, "setcred");
+        // Where libpam walks the stack anew, a success of this line would jump over the password module's
+        // credentials as it jumped over the password.
+        if args.iter().any(|arg| arg.to_bytes() == Arguments::PUBKEY) {
+            return PamResultCode::PAM_IGNORE;
+        }
         PamResultCode::PAM_SUCCESS
     }
 
@@ -117,7 +122,8 @@ impl Call {
         if !config.policy.concerns(&self.request.service) {
             return self;
         }
-        match system::user(&self.request.user, config.policy.groups()) {
+        let groups = config.policy.groups(self.request.address, system::now());
+        match system::user(&self.request.user, groups) {
             Ok(known) => self.request.known = known,
             Err(error) => {
                 self.log.write(Level::Error, &error.to_string());
@@ -136,7 +142,7 @@ impl Call {
         if self.unknowable {
             return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
         }
-        let mut store = LoginStore::new(&config.store, &policy.limits, &self.request.user);
+        let mut store = LoginStore::new(&config.store, &policy.limits, &self.request);
         let verdict = drive::run(Login::new(policy, &self.request), &mut store, &mut talk, &system::now);
         if let Some(fault) = store.fault() {
             self.log.write(Level::Alert, &format!("store: {fault}. {}", fault.hint()));

@@ -24,7 +24,7 @@ use twofa_tests::driver::clock;
 struct Wishes {
     /// Where connections to the system log go instead: `TWOFA_TEST_LOG`.
     log: Option<CString>,
-    /// Names `t000000` to `t999999` are users: `TWOFA_TEST_USERS`.
+    /// Names `t000000` to `t999999` are users, `x000000` to `x999999` are none: `TWOFA_TEST_USERS`.
     many: bool,
     /// One name has this number: `TWOFA_TEST_UID=name:number`.
     renumbered: Option<(Vec<u8>, uid_t)>,
@@ -153,8 +153,15 @@ pub unsafe extern "C" fn getpwnam_r(
     if let Some(error) = wishes().broken {
         return error;
     }
-    let renumbered = wishes().renumbered.as_ref();
-    match renumbered.filter(|(of, _)| of == asked).map(|(_, uid)| *uid).or_else(|| made_up(asked)) {
+    let renumbered = wishes().renumbered.as_ref().filter(|(of, _)| of == asked);
+    let uid = renumbered.map(|(_, uid)| *uid).or_else(|| made_up(b't', asked));
+    if uid.is_none() && made_up(b'x', asked).is_some() {
+        // As fast as the answer about a user who exists.
+        // SAFETY: the caller gives room for the pointer.
+        unsafe { *found = std::ptr::null_mut() };
+        return 0;
+    }
+    match uid {
         // SAFETY: the caller's arguments, passed on.
         Some(uid) => unsafe { fill(asked, uid, entry, (buffer, size), found) },
         // SAFETY: the caller's arguments, passed on.
@@ -175,7 +182,7 @@ pub unsafe extern "C" fn getpwuid_r(
         return error;
     }
     let name = format!("t{:06}", uid.wrapping_sub(FIRST));
-    match made_up(name.as_bytes()) {
+    match made_up(b't', name.as_bytes()) {
         // SAFETY: the caller's arguments, passed on.
         Some(_) => unsafe { fill(name.as_bytes(), uid, entry, (buffer, size), found) },
         // SAFETY: the caller's arguments, passed on.
@@ -186,9 +193,10 @@ pub unsafe extern "C" fn getpwuid_r(
 /// The number of the user `t000000`.
 const FIRST: uid_t = 700_000;
 
-/// The number of a user `t000000`, `t000001`, … when the test wants them.
-fn made_up(name: &[u8]) -> Option<uid_t> {
-    let digits = OsStr::from_bytes(name.strip_prefix(b"t")?).to_str()?;
+/// The number of a user `t000000`, `t000001`, … (or what it would be with another letter), when the test
+/// wants them.
+fn made_up(letter: u8, name: &[u8]) -> Option<uid_t> {
+    let digits = OsStr::from_bytes(name.strip_prefix(&[letter])?).to_str()?;
     let number: uid_t = digits.parse().ok().filter(|_| digits.len() == 6)?;
     wishes().many.then_some(FIRST + number)
 }

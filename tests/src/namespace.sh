@@ -2,6 +2,8 @@
 # $1: the unpacked root, shared and only read.  $2: an empty directory to mount on.
 # The mount, pid, net, uts and ipc namespaces are already private: nothing here is visible outside.
 set -eu
+# The tester's own umask must not decide who may read what in here.
+umask 022
 lower=$1
 stage=$2
 # /proc is still the machine's: this is our process id out there, which the tests need to enter.
@@ -29,8 +31,6 @@ umount -l /mnt
 hostname twofa-test
 ip link set lo up
 
-# The machine's time zone is of no concern, and all rights are given where they are meant.
-umask 022
 echo "$outside"
 # Stays until the test closes our input or is gone, whatever way. `wait` reaps what sshd leaves behind.
 exec 3<&0

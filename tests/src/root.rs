@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// What the tests use inside; everything else stays out to keep the root small.
 const PACKAGES: &str =
-    "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,procps,pamtester,rsync,fail2ban";
+    "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,rsync,fail2ban";
 
 /// Where distributions describe their own archive, newest form first.
 const SOURCES: [&str; 3] = [
@@ -42,18 +42,19 @@ pub fn require_root() {
     assert!(
         rustix::process::geteuid().is_root(),
         "this needs root: it starts sshd, login and su in namespaces of its own and changes nothing on this machine.\n\
-         Run it again with sudo, for example: sudo make e2e"
+         Run it again with sudo, for example: sudo make test"
     );
 }
 
-/// The workspace, where `target/` is.
-pub fn workspace() -> &'static Path {
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests)
+    tests.parent().unwrap_or(tests).join(target)
 }
 
 fn cache_dir() -> PathBuf {
-    env::var_os("TWOFA_CACHE").map_or_else(|| workspace().join("target/e2e"), PathBuf::from)
+    env::var_os("TWOFA_CACHE").map_or_else(|| target().join("e2e"), PathBuf::from)
 }
 
 /// Everything the content of a root depends on.
@@ -75,10 +76,10 @@ impl Recipe {
             "--dpkgopt=path-exclude=/usr/share/locale/*",
             // Its own download user cannot read the machine's keyrings everywhere.
             "--aptopt=APT::Sandbox::User \"root\"",
-            // Debian 13 writes the name of the machine that built it into these files.
+            // mmdebstrap copies this machine's name in; sudo looks its host's name up.
             "--customize-hook=echo twofa-test >\"$1/etc/hostname\"",
             "--customize-hook=printf '127.0.0.1 localhost twofa-test\\n::1 localhost\\n' >\"$1/etc/hosts\"",
-            // An optional second sight at logins that only costs time here.
+            // pam_motd would run these programs at every login.
             "--customize-hook=rm -f \"$1/etc/update-motd.d/\"*",
         ];
         Self {

@@ -142,6 +142,12 @@ impl Client<'_> {
         self.terminal("scp", &[file, &format!("{}:", self.target())])
     }
 
+    /// `rsync` of a local file to the user's home, on a terminal.
+    pub fn rsync(&self, file: &str) -> Terminal {
+        let ssh = self.words("ssh").join(" ");
+        self.world.terminal(&["rsync", "-e", &ssh, file, &format!("{}:", self.target())])
+    }
+
     /// Logs in without any terminal, as cron would.
     pub fn run(&self, command: &str) -> Ran {
         self.world.run(&[self.words("ssh"), vec![&self.target(), command]].concat())

@@ -75,11 +75,6 @@ impl Log {
         assert!(!seen.iter().any(|line| line.contains(text)), "the log has {text:?}:\n{}", seen.join("\n"));
     }
 
-    /// How many lines have `text` in them by now.
-    pub fn count(&self, text: &str) -> usize {
-        self.seen().iter().filter(|line| line.contains(text)).count()
-    }
-
     /// All lines by now.
     pub fn lines(&self) -> Vec<String> {
         self.seen().clone()

@@ -47,12 +47,8 @@ impl World {
     /// A machine with the product installed, not yet set up.
     pub fn new() -> Self {
         let world = Self::bare();
-        world.install(
-            "TWOFA_MODULE",
-            "libpam_twofa.so",
-            "/usr/lib/x86_64-linux-gnu/security/pam_twofa.so",
-            0o644,
-        );
+        let module = format!("/usr/lib/{}-linux-gnu/security/pam_twofa.so", env::consts::ARCH);
+        world.install("TWOFA_MODULE", "libpam_twofa.so", &module, 0o644);
         world.install("TWOFA_ADMIN", "twofa-admin", "/usr/sbin/twofa-admin", 0o755);
         world
     }
@@ -106,9 +102,11 @@ impl World {
         Enrolled { app: App::new(&secret), recovery: recovery_codes(&shown) }
     }
 
-    /// The same as a dialogue with the user, who scans the QR code. Also returns what the screen shows.
-    pub fn enroll_at_terminal(&self, user: &str) -> (Enrolled, String) {
-        let mut terminal = self.terminal(&["twofa-admin", "enroll", "app", user]);
+    /// The same as a dialogue with the user, who scans the QR code, in an environment with these `settings`.
+    /// Also returns what the screen shows.
+    pub fn enroll_at_terminal(&self, user: &str, settings: &[&str]) -> (Enrolled, String) {
+        let command = ["twofa-admin", "enroll", "app", user];
+        let mut terminal = self.terminal(&[&["env"], settings, &command].concat());
         terminal.expect("Or type it in: ");
         let mut app = App::new(&terminal.expect("\n"));
         terminal.answer("Code that the app shows now: ", &app.code());
@@ -273,8 +271,8 @@ fn content(mut file: File) -> String {
 
 /// Tests the release build: the one that is shipped.
 fn artifact(variable: &str, built: &str) -> PathBuf {
-    let path = env::var_os(variable)
-        .map_or_else(|| root::workspace().join("target/release").join(built), PathBuf::from);
+    let path =
+        env::var_os(variable).map_or_else(|| root::target().join("release").join(built), PathBuf::from);
     assert!(
         Path::exists(&path),
         "{} is missing: run `cargo build --release`, or set {variable}",

@@ -123,6 +123,46 @@ fn a_disabled_policy_asks_for_nothing() {
     world.ssh("alice").key().run("id").expect(255);
 }
 
+/// Observe mode is for the weeks before enforcement: everybody gets in, and the log says who would not.
+#[test]
+fn observe_mode_refuses_nobody() {
+    let (world, mut alice) = office();
+    let world = world.user("bob", "pw-bob").policy(&POLICY.replace("enforce", "observe"));
+    let world = world
+        .stack("sshd", KEY_OR_PASSWORD_AND_CODE)
+        .authorize_key(&["alice"])
+        .start_sshd("AuthenticationMethods publickey keyboard-interactive\n");
+    assert_eq!(world.ssh("alice").key().run("id -un").ok(), "alice\n");
+    world.log.expect("would refuse alice from 127.0.0.1 mode=observe reason=no-factor");
+
+    let mut without_factor = world.ssh("bob").spawn("id -un");
+    without_factor.answer(PASSWORD_PROMPT, "pw-bob");
+    without_factor.expect("bob\n");
+    world.log.expect("would refuse bob from 127.0.0.1 mode=observe reason=not-enrolled");
+
+    let mut enrolled = at_the_code_prompt(&world);
+    enrolled.send_line(&alice.app.code());
+    enrolled.expect("alice\n");
+    world.log.expect("accepted app for alice");
+}
+
+/// Who gets a freed name must not inherit the factors of whoever had it before.
+#[test]
+fn a_user_made_anew_has_no_factor() {
+    let (world, mut alice) = office();
+    world.run(&["userdel", "--remove", "alice"]).ok();
+    world.run(&["useradd", "--create-home", "--uid", "2000", "alice"]).ok();
+    let world = world.password("alice", "pw-alice").start_sshd("");
+    let mut ssh = at_the_code_prompt(&world);
+    ssh.send_line(&alice.app.code());
+    ssh.expect("Wrong code.");
+    for _ in 0..2 {
+        ssh.answer(CODE_PROMPT, &alice.app.wrong_code());
+    }
+    ssh.expect_end(255);
+    world.log.expect("refused alice from 127.0.0.1 reason=uid-mismatch");
+}
+
 /// Whatever is missing or unsafe refuses, says so to the user and names the file in the log.
 #[test]
 fn a_broken_host_refuses() {

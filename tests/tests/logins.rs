@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may panic
 
+use std::fs;
+
 use twofa_tests::setup::{
     CODE_PROMPT, KEY_OR_PASSWORD_AND_CODE, PASSWORD_AND_CODE, PASSWORD_PROMPT, POLICY, SSHD_KEY_AND_CODE,
     SSHD_KEY_ONLY, SSHD_KEY_OR_PASSWORD,
 };
+use twofa_tests::terminal::Terminal;
 use twofa_tests::world::World;
 
 /// alice and bob have passwords; the policy asks for a code.
@@ -24,6 +27,51 @@ fn ssh_by_password_and_code() {
     ssh.expect_end(0);
     world.log.expect("pam_twofa(sshd:auth): accepted app for alice from 127.0.0.1");
     world.log.expect("Accepted keyboard-interactive/pam for alice from 127.0.0.1");
+}
+
+#[test]
+fn ssh_over_ipv6() {
+    let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("ListenAddress ::1\n");
+    let mut alice = world.enroll("alice");
+    let mut ssh = world.terminal(&["ssh", "-F", "none", "alice@::1", "id -un"]);
+    ssh.answer(PASSWORD_PROMPT, "pw-alice");
+    ssh.answer(CODE_PROMPT, &alice.app.code());
+    ssh.expect("alice\n");
+    world.log.expect("accepted app for alice from ::1");
+}
+
+/// A code as apps show it, in two groups; what comes before is only wrong, whatever it is.
+#[test]
+fn ssh_with_odd_answers() {
+    let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");
+    let mut alice = world.enroll("alice");
+    let mut ssh = world.ssh("alice").spawn("id -un");
+    ssh.answer(PASSWORD_PROMPT, "pw-alice");
+    ssh.answer(CODE_PROMPT, &"9".repeat(3000));
+    ssh.answer(CODE_PROMPT, "\u{202e}\u{1b}[2J ä€%s%n");
+    let code = alice.app.code();
+    let (left, right) = code.split_at(3);
+    ssh.answer(CODE_PROMPT, &format!("{left} {right}"));
+    ssh.expect("alice\n");
+}
+
+/// pam_unix asks for the new password in its account phase, between ours and the shell.
+#[test]
+fn ssh_with_an_expired_password() {
+    let world = office().stack("sshd", PASSWORD_AND_CODE);
+    let stack = format!("{PASSWORD_AND_CODE}\nsession required pam_unix.so\npassword required pam_unix.so\n");
+    world.write("/etc/pam.d/sshd", &stack);
+    world.run(&["chage", "--lastday", "0", "alice"]).ok();
+    let world = world.start_sshd("");
+    let mut alice = world.enroll("alice");
+    let mut ssh = world.ssh("alice").spawn("id -un");
+    ssh.answer(PASSWORD_PROMPT, "pw-alice");
+    ssh.answer(CODE_PROMPT, &alice.app.code());
+    ssh.answer("urrent password: ", "pw-alice");
+    ssh.answer("ew password: ", "Zebra-Lamp-77x");
+    ssh.answer("new password: ", "Zebra-Lamp-77x");
+    ssh.expect("alice\n");
+    ssh.expect_end(0);
 }
 
 #[test]
@@ -89,7 +137,7 @@ fn ssh_by_recovery_code() {
 #[test]
 fn enrolment_at_a_terminal() {
     let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");
-    let (mut alice, screen) = world.enroll_at_terminal("alice");
+    let (mut alice, screen) = world.enroll_at_terminal("alice", &[]);
     assert!(screen.contains("█"), "a QR code:\n{screen}");
     assert_eq!(alice.recovery.len(), 10, "{screen}");
     let mut ssh = world.ssh("alice").spawn("echo hello $USER");
@@ -100,20 +148,28 @@ fn enrolment_at_a_terminal() {
     ssh.expect("hello alice");
 }
 
+/// They take the code from the terminal and their data from elsewhere: no text of ours gets into a stream.
 #[test]
-fn sftp_and_scp_with_a_code() {
+fn scp_rsync_and_sftp_with_a_code() {
     let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");
     let mut alice = world.enroll("alice");
     world.write("/root/report", "four pages\n");
-    let mut scp = world.ssh("alice").scp("/root/report");
-    scp.answer(PASSWORD_PROMPT, "pw-alice");
-    scp.answer(CODE_PROMPT, &alice.app.code());
-    scp.expect_end(0);
-    assert_eq!(std::fs::read_to_string(world.path("/home/alice/report")).unwrap(), "four pages\n");
+    let client = world.ssh("alice");
+    let copies: [&dyn Fn() -> Terminal; 2] =
+        [&|| client.scp("/root/report"), &|| client.rsync("/root/report")];
+    for copy in copies {
+        let mut terminal = copy();
+        terminal.answer(PASSWORD_PROMPT, "pw-alice");
+        terminal.answer(CODE_PROMPT, &alice.app.code());
+        terminal.expect_end(0);
+        assert_eq!(fs::read_to_string(world.path("/home/alice/report")).unwrap(), "four pages\n");
+        fs::remove_file(world.path("/home/alice/report")).unwrap();
+    }
 
     let mut sftp = world.ssh("alice").sftp();
     sftp.answer(PASSWORD_PROMPT, "pw-alice");
     sftp.answer(CODE_PROMPT, &alice.app.code());
+    sftp.answer("sftp> ", "put /root/report");
     sftp.answer("sftp> ", "ls");
     sftp.expect("report");
     sftp.answer("sftp> ", "bye");
@@ -163,13 +219,13 @@ fn a_service_outside_the_policy_is_untouched() {
     world.run(&["adduser", "--quiet", "alice", "sudo"]).ok();
     world.enroll("alice");
     let mut sudo = world.terminal_of("alice", &["sudo", "id", "-un"]);
-    sudo.answer("password for alice: ", "pw-alice");
+    sudo.answer("assword", "pw-alice");
     sudo.expect("root\n");
     sudo.expect_end(0);
     assert!(!sudo.screen().contains("erification"), "{}", sudo.screen());
 
     let mut wrong = world.terminal_of("alice", &["sudo", "-k", "id", "-un"]);
-    wrong.answer("password for alice: ", "wrong");
+    wrong.answer("assword", "wrong");
     wrong.expect("Sorry, try again.");
 }
 

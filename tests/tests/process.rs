@@ -166,7 +166,8 @@ fn a_host_with_closed_standard_streams() {
 /// SQLite fills the gap of a host without standard streams with /dev/null, so that nobody's print can
 /// get into a database; nothing else may be there.
 fn only_null(change: &str) -> bool {
-    let Some((before, after)) = change.strip_prefix("fds: ").and_then(|change| change.split_once(" -> ")) else {
+    let Some((before, after)) = change.strip_prefix("fds: ").and_then(|change| change.split_once(" -> "))
+    else {
         return false;
     };
     let entries = |text: &str| -> Vec<String> {

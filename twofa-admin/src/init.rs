@@ -81,17 +81,20 @@ fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
     let mut text = format!(
         "\nAdd to {}:\n\n    \
          auth    required pam_twofa.so         below the line for common-auth (or pam_unix)\n    \
-         account required pam_twofa.so         below the line for common-account\n",
+         account required pam_twofa.so         above the line for common-account\n",
         files.join(" and ")
     );
     if services.iter().any(|service| service == "sshd") {
+        let lines = auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default());
         text.push_str(&format!(
-            "\nSo that an SSH key takes the place of the password, above common-auth in /etc/pam.d/sshd:\n\n    \
-             auth    [success={} default=ignore] pam_twofa.so pubkey_is_first_factor\n\n\
-             Set in /etc/ssh/sshd_config, and keep a root shell open while you try it:\n\n    \
+            "\nSo that an SSH key takes the place of the password, which users without a password need,\n\
+             above common-auth in /etc/pam.d/sshd ({lines} is the number of auth lines in common-auth):\n\n    \
+             auth    [success={lines} default=ignore] pam_twofa.so pubkey_is_first_factor\n\n\
+             Write to /etc/ssh/sshd_config.d/00-twofa.conf, then `sshd -t && systemctl reload ssh`:\n\n    \
              UsePAM yes\n    KbdInteractiveAuthentication yes\n    PasswordAuthentication no\n    \
-             AuthenticationMethods publickey,keyboard-interactive keyboard-interactive\n",
-            auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default())
+             AuthenticationMethods publickey,keyboard-interactive keyboard-interactive\n\n\
+             Root logs in by SSH only with `PermitRootLogin yes` there: sshd refuses its codes otherwise.\n\
+             Keep a root shell open until you have logged in anew.\n"
         ));
     }
     context.terminal.say(&text)

@@ -4,6 +4,7 @@
 
 mod cli;
 mod context;
+mod doubts;
 mod enroll;
 mod error;
 mod init;

@@ -3,12 +3,12 @@
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts, without_factor};
 use crate::error::Error;
-use crate::{Outcome, table};
+use crate::{Outcome, doubts, table};
 use serde_json::json;
 use std::path::PathBuf;
 use toml_edit::{DocumentMut, Item, Value};
 use twofa::admin::{LoginUser, PolicyReport};
-use twofa::config::{self, Config};
+use twofa::config;
 use twofa::policy::Mode;
 use twofa::store::Store;
 use twofa::trusted;
@@ -40,15 +40,18 @@ fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error>
     } else {
         config::read(&path).map(|(config, _)| config)
     };
-    let fault = checked.err().map(|fault| (fault.to_string(), fault.hint()));
+    let (doubts, fault) = match checked {
+        Ok(config) => (doubts::about(&config), None),
+        Err(fault) => (Vec::new(), Some((fault.to_string(), fault.hint()))),
+    };
     let report = json!({
-        "file": path, "valid": fault.is_none(), "fault": fault.as_ref().map(|(fault, _)| fault),
+        "file": path, "valid": fault.is_none(), "fault": fault.as_ref().map(|(fault, _)| fault), "doubts": doubts,
     });
     context.report(&report, |_| match &fault {
-        None => format!("{} is a valid policy.", path.display()),
+        None => [&[format!("{} is a valid policy.", path.display())], doubts.as_slice()].concat().join("\n"),
         Some((fault, hint)) => format!("{fault}\n{hint}"),
     })?;
-    Ok(if fault.is_none() { Outcome::Done } else { Outcome::Found })
+    Ok(if fault.is_none() && doubts.is_empty() { Outcome::Done } else { Outcome::Found })
 }
 
 fn disable(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
@@ -69,8 +72,11 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
     let after = config::parse(&context.conf, &text).map_err(|fault| {
         Error::refused(fault.to_string(), "Nothing was changed. `twofa-admin policy show` has every key.")
     })?;
-    if after.policy.mode == Mode::Enforce && before.policy.mode != Mode::Enforce && !force {
-        let refused = refused_then(&after)?;
+    if after.policy.mode == Mode::Enforce && !force {
+        // Enforcement without a store that works would refuse everybody.
+        let accounts = accounts(&after, &Store::open(&after.store)?)?.0;
+        let enforced = before.policy.mode == Mode::Enforce && before.store == after.store;
+        let refused = if enforced { Vec::new() } else { without_factor(&accounts)? };
         if !refused.is_empty() {
             return report_refused(context, &refused);
         }
@@ -78,6 +84,7 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
     trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
     let config = context.config()?;
     context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
+    doubts::about(&config).iter().for_each(|doubt| context.terminal.note(doubt));
     Ok(Outcome::Done)
 }
 
@@ -118,19 +125,13 @@ fn assign(document: &mut DocumentMut, assignment: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The users whom this policy would refuse for want of a factor. With nobody to read them from, everybody.
-fn refused_then(config: &Config) -> Result<Vec<LoginUser>, Error> {
-    let store = Store::open(&config.store)?;
-    let (accounts, _) = accounts(config, &store)?;
-    without_factor(&accounts)
-}
-
 fn report_refused(context: &mut Context, refused: &[LoginUser]) -> Result<Outcome, Error> {
     let report = json!({ "changed": false, "without_factor": refused });
     context.report(&report, |_| {
         let rows: Vec<_> = refused.iter().map(|user| [user.user.clone(), user.uid.to_string()]).collect();
         format!(
-            "{}\n\nThese users can log in and have no second factor: they would be refused. Nothing was changed.",
+            "{}\n\nThese users can log in and have no second factor: they would be refused. Nothing was changed.\n\
+             Users whom the name service does not list (LDAP often does not) were not looked at.",
             table::render(["USER", "UID"], &rows)
         )
     })?;

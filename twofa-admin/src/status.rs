@@ -2,7 +2,7 @@
 
 use crate::context::{Context, accounts, without_factor};
 use crate::error::Error;
-use crate::{Outcome, table};
+use crate::{Outcome, doubts, table};
 use serde::Serialize;
 use twofa::admin::LoginUser;
 use twofa::config;
@@ -45,6 +45,7 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
     }
     let (accounts, broken) = accounts(&config, &store)?;
     faults.extend(broken);
+    faults.extend(doubts::about(&config));
     let names =
         |reports: Vec<&twofa::admin::UserReport>| reports.into_iter().map(|r| r.user.clone()).collect();
     let enrolled = |report: &&twofa::admin::UserReport| !report.apps.is_empty();

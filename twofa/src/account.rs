@@ -370,3 +370,248 @@ impl Proof {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_795_298_625;
+    const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50 };
+
+    /// As large as a state gets: all lists full, all numbers as long as they can be.
+    pub(crate) fn maximal() -> State {
+        let failures = |n: u16| Failures {
+            source: Source(Some(Ipv6Addr::from([u16::MAX, n, n, n, 0, 0, 0, 0]).into())),
+            count: u8::MAX,
+            last: u64::MAX,
+            locks: u8::MAX,
+            locked_until: u64::MAX,
+        };
+        State {
+            seen: u64::MAX,
+            // More than there may be: as many as there are names for.
+            spent: (0..=u8::MAX).map(|app| Spent { app, step: u64::MAX }).collect(),
+            recovery_used: u16::MAX,
+            failures: (0..MAX_SOURCES as u16).map(failures).collect(),
+            total: u16::MAX,
+            last_failure: u64::MAX,
+            recovery_failures: u8::MAX,
+            recovery_locked_until: u64::MAX,
+        }
+    }
+
+    fn source(address: &str) -> Source {
+        Source::new(Some(address.parse().unwrap()))
+    }
+
+    fn home() -> Source {
+        source("192.0.2.7")
+    }
+
+    fn wrong(source: Source) -> Change {
+        Change::Fail { guess: Guess::Code, source }
+    }
+
+    fn wrong_recovery() -> Change {
+        Change::Fail { guess: Guess::Recovery, source: home() }
+    }
+
+    fn right(step: u64, typos: u8) -> Change {
+        Change::Prove { proof: Proof::App(vec![Spent { app: 1, step }]), source: home(), typos }
+    }
+
+    fn recovery(position: u8) -> Change {
+        Change::Prove { proof: Proof::Recovery(position), source: home(), typos: 0 }
+    }
+
+    /// `times` the same change, each of which has to be accepted.
+    fn after(state: &State, times: u16, change: &Change, now: u64) -> State {
+        (0..times).fold(state.clone(), |state, _| state.apply(change, &LIMITS, now).unwrap())
+    }
+
+    #[test]
+    fn failures_are_counted_by_network() {
+        let table = [
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("192.0.2.7", "::ffff:192.0.2.7", true),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            ("2001:db8:1:2::1", "2001:db8:2:2::1", false),
+            ("::1", "127.0.0.1", false),
+            ("fe80::1", "fe80::2", true),
+        ];
+        for (one, other, same) in table {
+            assert_eq!(source(one) == source(other), same, "{one} {other}");
+        }
+        assert_eq!(Source::new(None), Source::CONSOLE);
+        assert_ne!(source("::"), Source::CONSOLE);
+    }
+
+    #[test]
+    fn an_address_is_locked_longer_each_time() {
+        let mut state = State::default();
+        let mut now = NOW;
+        for length in [900, 1800, 3600, 3600, 3600] {
+            state = after(&state, 4, &wrong(home()), now);
+            assert_eq!(state.lock(home(), &LIMITS, now), None);
+            state = after(&state, 1, &wrong(home()), now);
+            let lock = Some(Lock::Address(now + length));
+            assert_eq!(state.lock(home(), &LIMITS, now + length - 1), lock);
+            assert_eq!(state.lock(home(), &LIMITS, now + length), None);
+            assert_eq!(state.lock(source("192.0.2.8"), &LIMITS, now), None, "nobody else's");
+            now += length;
+        }
+        // A day without a failure, and it starts anew.
+        now += REMEMBERED;
+        assert_eq!(after(&state, 5, &wrong(home()), now).lock(home(), &LIMITS, now), {
+            Some(Lock::Address(now + 900))
+        });
+    }
+
+    #[test]
+    fn a_locked_attempt_changes_nothing() {
+        let state = after(&State::default(), 5, &wrong(home()), NOW);
+        let lock = Conflict::Locked(Lock::Address(NOW + 900));
+        for change in [wrong(home()), wrong_recovery(), right(7, 0), recovery(0)] {
+            assert_eq!(state.apply(&change, &LIMITS, NOW + 899), Err(lock), "{change:?}");
+            assert!(state.apply(&change, &LIMITS, NOW + 900).is_ok(), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn slow_failures_lock_no_address() {
+        let mut state = State::default();
+        for n in 0..20 {
+            let now = NOW + n * (LIMITS.window + 1);
+            state = after(&state, 1, &wrong(home()), now);
+            assert_eq!(state.lock(home(), &LIMITS, now), None);
+        }
+        assert_eq!(state.failures_in_all(NOW), 20);
+    }
+
+    /// NIST SP 800-63B allows 100; whatever the addresses and days, 50 and no more.
+    #[test]
+    fn the_hard_stop_counts_everybody_and_leaves_recovery_codes() {
+        let mut state = State::default();
+        for n in 0..LIMITS.total {
+            let source = Source::new(Some(IpAddr::from([10, 0, 0, n.to_be_bytes()[1]])));
+            let now = NOW + u64::from(n) * 24 * 3600;
+            assert_eq!(state.lock(home(), &LIMITS, now), None);
+            state = after(&state, 1, &wrong(source), now);
+        }
+        let now = NOW + u64::from(LIMITS.total) * 24 * 3600;
+        let hard = Err(Conflict::Locked(Lock::Total));
+        assert_eq!(state.apply(&right(7, 0), &LIMITS, now), hard);
+        assert_eq!(state.apply(&wrong(home()), &LIMITS, now), hard);
+        let recovered = state.apply(&recovery(0), &LIMITS, now).unwrap();
+        assert_eq!(recovered.apply(&right(7, 0), &LIMITS, now), hard, "a recovery code lifts no hard stop");
+        assert!(after(&state, 1, &Change::Unlock, now).apply(&right(7, 0), &LIMITS, now).is_ok());
+        assert!(state.apply(&right(7, 0), &LIMITS, now + QUIET).is_ok(), "nor do 30 days, but a quiet time");
+    }
+
+    #[test]
+    fn a_success_forgives_its_own_address_and_its_own_typos() {
+        let elsewhere = source("203.0.113.5");
+        let state = after(&State::default(), 4, &wrong(elsewhere), NOW);
+        let state = after(&state, 3, &wrong(home()), NOW);
+        let state = after(&state, 1, &right(7, 2), NOW);
+        assert_eq!(state.failures_in_all(NOW), 5, "four of somebody else's, one of an earlier login");
+        assert_eq!(after(&state, 4, &wrong(home()), NOW).lock(home(), &LIMITS, NOW), None);
+        let there = after(&state, 1, &wrong(elsewhere), NOW).lock(elsewhere, &LIMITS, NOW);
+        assert_eq!(there, Some(Lock::Address(NOW + 900)));
+    }
+
+    #[test]
+    fn recovery_codes_are_counted_apart() {
+        let state = after(&State::default(), 9, &wrong_recovery(), NOW);
+        assert_eq!(state.recovery_lock(NOW), None);
+        assert_eq!(after(&state, 1, &recovery(0), NOW).recovery_failures, 0);
+        let state = after(&state, 1, &wrong_recovery(), NOW);
+        assert_eq!(state.recovery_lock(NOW), Some(NOW + RECOVERY_LOCK));
+        let locked = Err(Conflict::Locked(Lock::Recovery(NOW + RECOVERY_LOCK)));
+        assert_eq!(state.apply(&recovery(0), &LIMITS, NOW + RECOVERY_LOCK - 1), locked);
+        assert!(state.apply(&recovery(0), &LIMITS, NOW + RECOVERY_LOCK).is_ok());
+        assert!(state.apply(&right(7, 0), &LIMITS, NOW).is_ok(), "the app goes on");
+        assert_eq!(state.failures_in_all(NOW), 0);
+    }
+
+    #[test]
+    fn a_recovery_code_opens_once() {
+        let state = after(&State::default(), 1, &recovery(15), NOW);
+        assert_eq!(state.apply(&recovery(15), &LIMITS, NOW), Err(Conflict::Used));
+        assert_eq!(state.recovery_left(16), 15);
+        assert_eq!(state.apply(&recovery(16), &LIMITS, NOW), Err(Conflict::Used), "there are no more bits");
+        assert_eq!(state.apply(&recovery(255), &LIMITS, NOW), Err(Conflict::Used));
+        let mut renewed = state;
+        renewed.renew_recovery();
+        assert!(renewed.apply(&recovery(15), &LIMITS, NOW).is_ok());
+    }
+
+    #[test]
+    fn a_step_only_grows() {
+        let both = |step| Change::Prove {
+            proof: Proof::App(vec![Spent { app: 2, step }, Spent { app: 1, step }]),
+            source: home(),
+            typos: 0,
+        };
+        let state = after(&State::default(), 1, &right(7, 0), NOW);
+        for step in [0, 6, 7] {
+            assert_eq!(state.apply(&right(step, 0), &LIMITS, NOW), Err(Conflict::Used), "{step}");
+            assert_eq!(state.apply(&both(step), &LIMITS, NOW), Err(Conflict::Used), "spent for one of two");
+        }
+        let state = after(&state, 1, &both(8), NOW);
+        assert_eq!((state.last_step(1), state.last_step(2)), (Some(8), Some(8)));
+        let nothing = Change::Prove { proof: Proof::App(vec![]), source: home(), typos: 0 };
+        assert_eq!(state.apply(&nothing, &LIMITS, NOW), Err(Conflict::Used));
+    }
+
+    /// Clock set back: as long as it is behind, waiting starts from five minutes before what was seen.
+    #[test]
+    fn a_clock_set_back_ends_no_lock() {
+        let state = after(&State::default(), 5, &wrong(home()), NOW);
+        let lock = Some(Lock::Address(NOW + 900));
+        for back in [0, 1, 299, 300, 301, 3600, NOW] {
+            assert_eq!(state.lock(home(), &LIMITS, NOW - back), lock, "{back}");
+        }
+        let state = after(&state, 1, &wrong(source("192.0.2.8")), NOW + 950);
+        assert_eq!(state.lock(home(), &LIMITS, NOW + 800), lock, "within the tolerance it may be right");
+        assert_eq!(after(&state, 1, &wrong(source("192.0.2.8")), 0).seen, NOW + 950);
+    }
+
+    /// A clock that ran far ahead leaves locks that nobody could wait for.
+    #[test]
+    fn an_unlock_brings_the_clock_back() {
+        let ahead = NOW + 10 * 365 * 24 * 3600;
+        let state = after(&State::default(), 5, &wrong(home()), ahead);
+        assert!(state.lock(home(), &LIMITS, NOW).is_some());
+        let state = after(&state, 1, &Change::Unlock, NOW);
+        assert_eq!((state.seen, state.lock(home(), &LIMITS, NOW)), (NOW, None));
+        let state = after(&state, 5, &wrong(home()), NOW);
+        assert_eq!(state.lock(home(), &LIMITS, NOW), Some(Lock::Address(NOW + 900)));
+    }
+
+    /// Someone with a whole network at hand neither grows the record nor gets more guesses.
+    #[test]
+    fn many_addresses_push_out_what_matters_least() {
+        let address = |n: u8| source(&format!("2001:db8:0:{n:x}::1"));
+        let locked = after(&State::default(), 5, &wrong(home()), NOW);
+        let crowded = (0..40).fold(locked, |state, n| after(&state, 1, &wrong(address(n)), NOW + 1));
+        assert_eq!(crowded.failures.len(), MAX_SOURCES);
+        assert_eq!(crowded.lock(home(), &LIMITS, NOW + 2), Some(Lock::Address(NOW + 900)), "still locked");
+        assert_eq!(crowded.failures_in_all(NOW), 45);
+    }
+
+    #[test]
+    fn no_number_overflows() {
+        let limits = Limits { prompts: 255, failures: 1, window: u64::MAX, total: u16::MAX };
+        for now in [0, NOW, u64::MAX] {
+            for change in
+                [wrong(home()), wrong_recovery(), right(u64::MAX, 255), recovery(15), Change::Unlock]
+            {
+                let _ = maximal().apply(&change, &limits, now);
+                let _ = State::default().apply(&change, &limits, now);
+            }
+        }
+    }
+}

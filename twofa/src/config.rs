@@ -91,9 +91,28 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
         Err(fault) => fault,
     };
     match read(&last_valid(path)) {
-        Ok((config, _)) => Ok(Loaded { config, fault: Some(fault) }),
+        Ok((mut config, _)) => {
+            let broken = trusted::read(path, Readers::All, MAX_FILE).unwrap_or_default();
+            distrust(&mut config.policy, &String::from_utf8_lossy(&broken));
+            Ok(Loaded { config, fault: Some(fault) })
+        }
         Err(_) => Err(fault),
     }
+}
+
+/// The copy may be older than an administrator's last edit. What it asks of users holds; what it lets them off
+/// (a mode that does not enforce, an exemption) holds only if the broken file still says so.
+fn distrust(policy: &mut Policy, broken: &str) {
+    let plain = |line: &str| line.split('#').next().unwrap_or_default().replace([' ', '\t'], "");
+    let lines: Vec<String> = broken.lines().map(plain).collect();
+    let says = |key: &str, value: &str| lines.contains(&format!("{key}=\"{value}\""));
+    if !says("mode", policy.mode.name()) {
+        policy.mode = Mode::Enforce;
+    }
+    policy.exemptions.retain(|exemption| match &exemption.who {
+        Who::User(name) => says("user", name),
+        Who::Group(name) => says("group", name),
+    });
 }
 
 /// Reads and checks one file; its text comes with it, for the copy.
@@ -102,13 +121,15 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
 ///
 /// When it cannot be read or trusted, or is not a valid policy.
 pub fn read(path: &Path) -> Result<(Config, String), Error> {
-    let content = trusted::read(path, Readers::All, MAX_FILE).map_err(Error::File)?;
+    let (content, written) = trusted::read_dated(path, Readers::All, MAX_FILE).map_err(Error::File)?;
     let text = String::from_utf8(content).map_err(|_| Error::Invalid {
         place: path.display().to_string(),
         text: String::new(),
         fault: "is not UTF-8 text".into(),
     })?;
-    Ok((parse(path, &text)?, text))
+    let mut config = parse(path, &text)?;
+    config.policy.written = written;
+    Ok((config, text))
 }
 
 /// The copy beside the file. It cannot be beside the store: only a valid policy says where that is.
@@ -200,6 +221,7 @@ impl File {
                     issuer: self.app.issuer.map(|label| label.0),
                 },
                 exemptions: self.exempt.into_iter().map(|table| table.0).collect(),
+                written: 0,
             },
             store: Paths { database: self.store.path.0, key: self.store.key.0 },
         }
@@ -334,10 +356,10 @@ struct Services(Vec<String>);
 impl<'de> Deserialize<'de> for Services {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let names = Vec::<String>::deserialize(deserializer)?;
+        // libpam makes service names lower case: another name would never match, and silently.
         let is_service = |name: &String| {
-            !name.is_empty()
-                && name.len() <= 64
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            let is_letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+            (1..=64).contains(&name.len()) && name.bytes().all(is_letter)
         };
         if names.is_empty() {
             return Err(D::Error::custom("must name at least one PAM service, as in [\"sshd\", \"login\"]"));
@@ -414,6 +436,11 @@ impl<'de> Deserialize<'de> for ExemptTable {
         if name.is_empty() || name.contains(['*', '/']) || name.chars().any(char::is_control) {
             return Err(D::Error::custom(format_args!("{name:?} is not the name of a user or group")));
         }
+        let is_mapped =
+            |network: &IpNet| matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+        if raw.from.iter().any(is_mapped) {
+            return Err(D::Error::custom("write an IPv4 network as such: 192.0.2.0/24"));
+        }
         if raw.reason.trim().is_empty() {
             return Err(D::Error::custom("must have a reason"));
         }
@@ -448,6 +475,26 @@ fn end(until: &Datetime) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// From a copy that may be stale, only what asks for more is taken without the broken file's word.
+    #[test]
+    fn a_stale_copy_lets_nobody_off() {
+        let copy = "version = 1\nmode = \"off\"\nmethods = [\"app\"]\nservices = [\"sshd\"]\n\
+                    [[exempt]]\nuser = \"a\"\nreason = \"r\"\nuntil = 2027-01-15\n\
+                    [[exempt]]\ngroup = \"b\"\nreason = \"r\"\nuntil = 2027-01-15\n";
+        let table = [
+            ("", Mode::Enforce, 0),
+            ("mode = \"enforce\"\ntypo", Mode::Enforce, 0),
+            ("mode = \"off\"\ntypo", Mode::Off, 0),
+            ("  mode=\"off\" # for now\ntypo\nuser = \"a\"", Mode::Off, 1),
+            ("# mode = \"off\"\ntypo\nuser = \"ab\"\ngroup = \"b\"", Mode::Enforce, 1),
+        ];
+        for (broken, mode, exemptions) in table {
+            let mut policy = parse(copy).unwrap().policy;
+            distrust(&mut policy, broken);
+            assert_eq!((policy.mode, policy.exemptions.len()), (mode, exemptions), "{broken}");
+        }
+    }
 
     const MINIMAL: &str = "version = 1\nmethods = [\"app\"]\nservices = [\"sshd\"]\n";
 
@@ -493,6 +540,10 @@ mod tests {
                 "[[exempt]]\nuser = \"*\"\nreason = \"r\"\nuntil = 2027-01-15",
                 "is not the name of a user or group",
             ),
+            (
+                "[[exempt]]\nuser = \"a\"\nfrom = [\"::ffff:192.0.2.0/120\"]\nreason = \"r\"\nuntil = 2027-01-15",
+                "write an IPv4 network as such",
+            ),
             ("[[exempt]]\nreason = \"r\"\nuntil = 2027-01-15", "either a user or a group"),
             (
                 "[[exempt]]\nuser = \"a\"\nreason = \"r\"\nuntil = 2027-01-15T10:00:00",
@@ -514,6 +565,7 @@ mod tests {
             ("version = 1\nmethods = []\nservices = [\"sshd\"]", "/p:2: `methods = []`: must be [\"app\"]"),
             ("version = 1\nmethods = [\"app\"]\nservices = []", "must name at least one PAM service"),
             ("version = 1\nmethods = [\"app\"]\nservices = [\"a b\"]", "is not the name of a PAM service"),
+            ("version = 1\nmethods = [\"app\"]\nservices = [\"SSHD\"]", "is not the name of a PAM service"),
             ("version = 1\nmethods = [\"app\", \"app\"]\nservices = [\"a\"]", "must be [\"app\"]"),
         ] {
             let fault = parse(text).expect_err(text);

@@ -7,7 +7,7 @@ use crate::message::rfc3339;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
-use syslog::{Facility, Formatter3164, LogFormat, LoggerBackend, Severity};
+use syslog::{Facility, LogFormat, LoggerBackend, Severity};
 
 /// A daemon that does not read its socket must not hold up a login.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -62,26 +62,22 @@ impl Log {
         Self {
             prefix: format!("pam_twofa({}:{hook}): ", escape(service)),
             // sshd calls itself `sshd: alice [pam]`.
-            process: process.to_string_lossy().split([':', ' ']).next().unwrap_or_default().into(),
+            process: escape(process.to_string_lossy().split([':', ' ']).next().unwrap_or_default()),
         }
     }
 
     /// Writes one line. Nothing is done about a log that is not there: the verdict stands without it.
     pub fn write(&self, level: Level, line: &str) {
-        let formatter = Formatter3164 {
-            facility: Facility::LOG_AUTHPRIV,
-            hostname: None,
-            process: escape(&self.process),
-            pid: std::process::id(),
-        };
-        let Ok(mut logger) = syslog::unix(formatter) else {
+        let Ok(mut logger) = syslog::unix(LocalLine { process: &self.process }) else {
             return;
         };
-        if let LoggerBackend::Unix(socket) = &logger.backend {
-            let _ = socket.set_write_timeout(Some(WRITE_TIMEOUT));
-        }
-        let _ =
-            logger.formatter.format(&mut logger.backend, severity(level), format!("{}{line}", self.prefix));
+        let _ = match &logger.backend {
+            LoggerBackend::Unix(socket) => socket.set_write_timeout(Some(WRITE_TIMEOUT)),
+            LoggerBackend::UnixStream(socket) => socket.get_ref().set_write_timeout(Some(WRITE_TIMEOUT)),
+            _ => Ok(()),
+        };
+        let line = format!("{}{line}", self.prefix);
+        let _ = logger.formatter.format(&mut logger.backend, severity(level), line);
     }
 
     /// The verdict of an auth or account phase: one line, and for a refused login the line of pam_unix
@@ -91,10 +87,27 @@ impl Log {
             Verdict::NotConcerned | Verdict::Admit(Admission::Proven) => {}
             Verdict::Admit(admission) => self.write(level(admission), &admitted(admission, who)),
             Verdict::Refuse(refusal) => {
-                self.write(Level::Notice, &failure(who));
+                if is_a_guess(*refusal) {
+                    self.write(Level::Notice, &failure(who));
+                }
                 self.write(Level::Notice, &format!("refused {} reason={}", whence(who), reason(*refusal)));
             }
         }
+    }
+}
+
+/// `<PRI>process[pid]: text`, for a daemon of this host, which knows the time. A time of ours would be in a
+/// zone that the format cannot name, and there are clocks that it cannot express.
+#[derive(Clone)]
+struct LocalLine<'a> {
+    process: &'a str,
+}
+
+impl LogFormat<String> for LocalLine<'_> {
+    fn format<W: std::io::Write>(&self, out: &mut W, severity: Severity, text: String) -> syslog::Result<()> {
+        let priority = Facility::LOG_AUTHPRIV as u8 | severity as u8;
+        write!(out, "<{priority}>{}[{}]: {text}", self.process, std::process::id())
+            .map_err(syslog::Error::Write)
     }
 }
 
@@ -114,6 +127,27 @@ fn level(admission: &Admission) -> Level {
     match admission {
         Admission::Observed(_) | Admission::Recovery { .. } => Level::Warning,
         _ => Level::Info,
+    }
+}
+
+/// Whether a refusal speaks against the client. Everything else is no reason to ban its address: a store that is
+/// out of order would have every administrator banned who comes to mend it.
+fn is_a_guess(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::UnknownUser
+        | Refusal::NotEnrolled
+        | Refusal::UidMismatch
+        | Refusal::WrongCode
+        | Refusal::AlreadyUsed
+        | Refusal::Locked(_)
+        | Refusal::Fake => true,
+        Refusal::Blank
+        | Refusal::NoAnswer
+        | Refusal::NoConversation
+        | Refusal::Changed
+        | Refusal::UserChanged
+        | Refusal::NoFactor
+        | Refusal::Unavailable => false,
     }
 }
 

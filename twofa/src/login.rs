@@ -133,7 +133,7 @@ pub struct Login<'a> {
     prompt: Prompt,
     guesses: u8,
     blanks: u8,
-    /// Failures charged to this login.
+    /// Wrong codes charged to this login.
     charged: u8,
 }
 
@@ -143,7 +143,7 @@ enum Stage {
     Reading,
     Asking,
     Proving(Admission),
-    Failing,
+    Failing(Guess),
     Over,
 }
 
@@ -177,8 +177,8 @@ impl<'a> Login<'a> {
             (Stage::Asking, Event::NoAnswer) => self.refuse(Refusal::NoAnswer),
             (Stage::Asking, Event::Gone) => self.refuse(Refusal::NoConversation),
             (Stage::Proving(admission), Event::Committed(state)) => self.admit(admission, &state),
-            (Stage::Failing, Event::Committed(state)) => self.failed(&state, now),
-            (Stage::Proving(_) | Stage::Failing, Event::Conflict(conflict)) => self.clash(conflict),
+            (Stage::Failing(guess), Event::Committed(state)) => self.failed(guess, &state, now),
+            (Stage::Proving(_) | Stage::Failing(_), Event::Conflict(conflict)) => self.clash(conflict),
             _ => self.refuse(Refusal::Unavailable),
         }
     }
@@ -238,7 +238,10 @@ impl<'a> Login<'a> {
             Answer::Blank => self.blank(None),
             Answer::Password => self.blank(Some(Notice::PasswordIsNoCode)),
             // The dialogue goes on as for a wrong code, so that it tells nothing; nobody is charged.
-            Answer::Fake => self.again(Notice::WrongCode, Refusal::Fake),
+            Answer::Fake => match self.subject {
+                Subject::Enrolled(_) => self.again(Notice::WrongCode, Refusal::Fake),
+                Subject::Decoy(_) => self.fail(Guess::Code),
+            },
             Answer::Code(digits) => match self.prove_app(digits, now) {
                 Some((proof, admission)) => self.prove(proof, admission),
                 None => self.fail(Guess::Code),
@@ -288,7 +291,7 @@ impl<'a> Login<'a> {
     }
 
     fn fail(&mut self, guess: Guess) -> Step {
-        self.stage = Stage::Failing;
+        self.stage = Stage::Failing(guess);
         Step::Commit(Change::Fail { guess, source: self.source() })
     }
 
@@ -308,8 +311,10 @@ impl<'a> Login<'a> {
     }
 
     /// A wrong answer is charged and stored.
-    fn failed(&mut self, state: &State, now: u64) -> Step {
-        self.charged = self.charged.saturating_add(1);
+    fn failed(&mut self, guess: Guess, state: &State, now: u64) -> Step {
+        if guess == Guess::Code {
+            self.charged = self.charged.saturating_add(1);
+        }
         if matches!(self.subject, Subject::Enrolled(_)) {
             match (state.lock(self.source(), &self.policy.limits, now), self.prompt) {
                 (Some(Lock::Total), Prompt::RecoveryOnly) | (None, _) => {}
@@ -366,7 +371,8 @@ pub fn account_phase(policy: &Policy, request: &Request, proven: bool, now: u64)
 
 /// The end of a login that did not prove a factor.
 pub fn refused(mode: Mode, refusal: Refusal) -> Step {
-    if mode == Mode::Observe {
+    // sshd refuses whom it answers for with junk, and takes a success of ours for an error of its own.
+    if mode == Mode::Observe && refusal != Refusal::Fake {
         return Step::Finish { notice: None, verdict: Verdict::Admit(Admission::Observed(refusal)) };
     }
     let notice = match refusal {

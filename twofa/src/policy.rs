@@ -18,6 +18,9 @@ pub struct Policy {
     pub limits: Limits,
     pub app: AppRules,
     pub exemptions: Vec<Exemption>,
+    /// When the policy was written, in seconds since 1970. Before that no exemption holds: the clock is wrong,
+    /// and may be so far back that ended ones would hold again.
+    pub written: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +130,8 @@ impl Policy {
         if self.mode == Mode::Off {
             return Decision::Waive(Waiver::Off);
         }
-        match self.exemptions.iter().find(|exemption| exemption.covers(request, now)) {
+        let mut in_force = self.in_force(request.address, now);
+        match in_force.find(|exemption| exemption.is_about(request)) {
             Some(exemption) => Decision::Waive(Waiver::Exempt(exemption)),
             None => Decision::Require,
         }
@@ -137,30 +141,35 @@ impl Policy {
         self.services.iter().any(|listed| listed == service)
     }
 
-    /// The groups that exemptions speak of.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.exemptions.iter().filter_map(|exemption| match &exemption.who {
+    /// The groups that decide about a login from `address`.
+    pub fn groups(&self, address: Option<IpAddr>, now: u64) -> impl Iterator<Item = &str> {
+        self.in_force(address, now).filter_map(|exemption| match &exemption.who {
             Who::Group(name) => Some(name.as_str()),
             Who::User(_) => None,
         })
     }
+
+    fn in_force(&self, address: Option<IpAddr>, now: u64) -> impl Iterator<Item = &Exemption> {
+        let holds = move |exemption: &&Exemption| {
+            (self.written..exemption.until).contains(&now) && exemption.is_for(address)
+        };
+        self.exemptions.iter().filter(holds)
+    }
 }
 
 impl Exemption {
-    fn covers(&self, request: &Request, now: u64) -> bool {
-        let Some(known) = &request.known else {
-            return false;
-        };
-        let who = match &self.who {
-            Who::User(name) => *name == request.user,
-            Who::Group(name) => known.groups.contains(name),
-        };
-        who && now < self.until && (self.from.is_empty() || self.comes_from(request.address))
+    fn is_about(&self, request: &Request) -> bool {
+        match (&request.known, &self.who) {
+            (Some(_), Who::User(name)) => *name == request.user,
+            (Some(known), Who::Group(name)) => known.groups.contains(name),
+            (None, _) => false,
+        }
     }
 
-    fn comes_from(&self, address: Option<IpAddr>) -> bool {
+    fn is_for(&self, address: Option<IpAddr>) -> bool {
         let address = address.map(|address| address.to_canonical());
-        address.is_some_and(|address| self.from.iter().any(|network| network.contains(&address)))
+        let is_within = |address| self.from.iter().any(|network| network.contains(&address));
+        self.from.is_empty() || address.is_some_and(is_within)
     }
 }
 
@@ -182,6 +191,7 @@ mod tests {
                 issuer: None,
             },
             exemptions,
+            written: 100,
         }
     }
 
@@ -224,6 +234,8 @@ mod tests {
         let table = [
             (user(), &[][..], None, 999, true, true),
             (user(), &[], None, 1000, true, false),
+            (user(), &[], None, 100, true, true),
+            (user(), &[], None, 99, true, false),
             (user(), &[], None, 999, false, false),
             (Who::User("root".into()), &[], None, 999, true, false),
             (Who::Group("robots".into()), &[], None, 999, true, true),

@@ -62,16 +62,27 @@ impl std::error::Error for Error {}
 ///
 /// See [`open`]; a longer file is `Unsafe`.
 pub fn read(path: &Path, readers: Readers, limit: u64) -> Result<Vec<u8>, Error> {
+    read_dated(path, readers, limit).map(|(content, _)| content)
+}
+
+/// [`read`], and when the file was last written, in seconds since 1970.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_dated(path: &Path, readers: Readers, limit: u64) -> Result<(Vec<u8>, u64), Error> {
     let file = open(path, readers, false)?;
+    let metadata = file.metadata().map_err(|error| Error::Io(path.into(), error))?;
+    let written = u64::try_from(metadata.mtime()).unwrap_or(0);
     // The length is only a hint for how much to read at once.
-    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(limit);
+    let length = metadata.len().min(limit);
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     let read = file.take(limit + 1).read_to_end(&mut content);
     read.map_err(|error| Error::Io(path.into(), error))?;
     if content.len() as u64 > limit {
         return Err(Error::Unsafe(path.into(), "is too long"));
     }
-    Ok(content)
+    Ok((content, written))
 }
 
 /// Opens a regular file, for writing too when asked, if nobody else could have changed it.
@@ -95,13 +106,19 @@ pub fn open(path: &Path, readers: Readers, write: bool) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Checks a file that another library will open by name (the database), and the folders above it.
+/// Checks a file that another library will open by name (the database), and the folders above it. That library
+/// also opens files of its own beside it, so the folder is not to be shared at all, sticky or not.
 ///
 /// # Errors
 ///
 /// As [`open`].
 pub fn check(path: &Path, readers: Readers) -> Result<(), Error> {
     check_folders(path)?;
+    let folder = path.parent().unwrap_or(path);
+    let metadata = fs::metadata(folder).map_err(|error| Error::Io(folder.into(), error))?;
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Error::Unsafe(folder.into(), "can be written by others"));
+    }
     let metadata = fs::symlink_metadata(path).map_err(|error| Error::Io(path.into(), error))?;
     check_file(path, &metadata, readers)
 }
@@ -128,9 +145,10 @@ pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<(), Er
 fn replace_with(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<(), Error> {
     check_folders(path)?;
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
+    // Two commands at once do not write the same file.
+    name.push(format!(".new-{}", std::process::id()));
     let new = path.with_file_name(name);
-    // Left by a killed predecessor; nobody else can have put it there.
+    // Left by a killed predecessor of the same number; nobody else can have put it there.
     let _ = fs::remove_file(&new);
     let written = write_new(&new, content, mode, sync).and_then(|()| {
         fs::rename(&new, path).map_err(|error| Error::Io(path.into(), error))?;
@@ -205,10 +223,16 @@ fn check_folders(path: &Path) -> Result<(), Error> {
     if !path.is_absolute() {
         return Err(Error::Unsafe(path.into(), "is not an absolute path"));
     }
-    let mut linked = false;
+    check_way(path, MAX_LINKS)
+}
+
+/// As many links as the kernel follows, and then some.
+const MAX_LINKS: usize = 40;
+
+/// Root may make a link of a folder, say /var/lib: where it leads has to be as safe as the way there.
+fn check_way(path: &Path, links: usize) -> Result<(), Error> {
     for folder in path.ancestors().skip(1) {
         let metadata = fs::symlink_metadata(folder).map_err(|error| Error::Io(folder.into(), error))?;
-        linked |= metadata.is_symlink();
         let shared = metadata.is_dir() && metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
         if !is_ours(&metadata) {
             return Err(Error::Unsafe(folder.into(), "is not owned by root"));
@@ -216,13 +240,16 @@ fn check_folders(path: &Path) -> Result<(), Error> {
         if shared {
             return Err(Error::Unsafe(folder.into(), "can be changed by others"));
         }
+        if metadata.is_symlink() {
+            if links == 0 {
+                return Err(Error::Unsafe(folder.into(), "is a link that leads nowhere"));
+            }
+            let target = fs::read_link(folder).map_err(|error| Error::Io(folder.into(), error))?;
+            let target = folder.parent().unwrap_or(folder).join(target);
+            check_way(&target.join("file"), links - 1)?;
+        }
     }
-    if !linked {
-        return Ok(());
-    }
-    // Root made a link of a folder, say /var/lib: where it leads has to be as safe as the way there.
-    let real = fs::canonicalize(path).map_err(|error| Error::Io(path.into(), error))?;
-    if real == path { Ok(()) } else { check_folders(&real) }
+    Ok(())
 }
 
 fn is_ours(metadata: &Metadata) -> bool {

@@ -136,6 +136,7 @@ impl History {
             Step::Read => rule(self.last.is_none() && matches!(event, Event::Begin), "only a begin reads")?,
             Step::Ask { notice, prompt } => {
                 rule(*prompt == self.prompt, "the hard stop asks for a recovery code, nothing else does")?;
+                rule(self.enrolled || self.mode == Mode::Enforce, "observe mode asks who can answer")?;
                 rule(self.guesses < LIMITS.prompts, "no guess is left")?;
                 rule(self.blanks < 3, "three blanks end a login")?;
                 rule(is_account(event) || self.is_reply(event), "a guess is stored before it is answered")?;
@@ -212,7 +213,12 @@ impl History {
         let Event::Answer(answer) = event else {
             return Err("only an answer is stored");
         };
-        let guess = matches!(answer, Answer::Code(_) | Answer::Recovery(_) | Answer::Malformed);
+        let guess = match answer {
+            Answer::Code(_) | Answer::Recovery(_) | Answer::Malformed => true,
+            // The work of a wrong code, for nobody: sshd types this in place of what a stranger typed.
+            Answer::Fake => !self.enrolled,
+            Answer::Blank | Answer::Password => false,
+        };
         rule(guess, "what is no guess is not stored")?;
         let right = RIGHT.contains(answer);
         match change {
@@ -249,13 +255,18 @@ impl History {
             }
             (Verdict::Admit(_), _) => Err("only a stored proof admits"),
             (Verdict::NotConcerned, _) => Err("a listed service is concerned"),
-            (Verdict::Refuse(_), _) => rule(self.mode == Mode::Enforce, "observe mode refuses nobody"),
+            (Verdict::Refuse(refusal), _) => rule(self.may_refuse(*refusal), "observe mode refuses nobody"),
         }
+    }
+
+    /// In observe mode only whom sshd refuses anyway.
+    fn may_refuse(&self, refusal: Refusal) -> bool {
+        self.mode == Mode::Enforce || refusal == Refusal::Fake
     }
 
     fn is_refusal(&self, step: &Step) -> bool {
         match step {
-            Step::Finish { verdict: Verdict::Refuse(_), .. } => self.mode == Mode::Enforce,
+            Step::Finish { verdict: Verdict::Refuse(refusal), .. } => self.may_refuse(*refusal),
             Step::Finish { verdict: Verdict::Admit(Admission::Observed(_)), .. } => {
                 self.mode == Mode::Observe
             }
@@ -339,7 +350,7 @@ fn is_proof(verdict: &Verdict) -> bool {
 }
 
 /// Pinned: a change of the login that opens or closes a way shows here.
-const ALL: Tally = Tally { sequences: 7_417_701, proven: 44_076 };
+const ALL: Tally = Tally { sequences: 10_694_226, proven: 44_076 };
 
 #[test]
 fn only_a_stored_proof_admits() {
@@ -348,12 +359,12 @@ fn only_a_stored_proof_admits() {
     assert_eq!(tally.unwrap(), ALL);
 }
 
-/// It asks, stores and proves as in enforce mode.
+/// Who can answer is asked, and proves, as in enforce mode; nobody else is asked anything.
 #[test]
 fn observe_mode_refuses_nobody() {
     let (policy, request) = (common::policy(Mode::Observe), common::request());
     let tally = explore(Login::new(&policy, &request), &History::new(Mode::Observe, true));
-    assert_eq!(tally.unwrap(), ALL);
+    assert_eq!(tally.unwrap(), Tally { sequences: 1_101_951, ..ALL });
 }
 
 /// Whatever account the store has of that name.
@@ -478,6 +489,7 @@ fn wrong_answers() -> Vec<Letter> {
 }
 
 /// Answers the same to both logins in every way there is, compares what they do, and counts the dialogues.
+/// Only sshd's junk is stored for nobody and not for an enrolled user: that shows to neither.
 fn compare(enrolled: &Login<'_>, decoy: &Login<'_>, letters: &[Letter]) -> u64 {
     let mut dialogues = 0;
     for Letter { name, event } in letters {
@@ -485,13 +497,29 @@ fn compare(enrolled: &Login<'_>, decoy: &Login<'_>, letters: &[Letter]) -> u64 {
         let steps = (enrolled.next(event.clone(), NOW), decoy.next(event.clone(), NOW));
         dialogues += match steps {
             // Why it was refused is for the log.
-            (Step::Finish { notice, .. }, Step::Finish { notice: other, .. }) if notice == other => 1,
+            (step @ Step::Finish { .. }, other) if is_same_to_the_user(&step, &other) => 1,
             (step @ Step::Ask { .. }, other) if step == other => compare(&enrolled, &decoy, &wrong_answers()),
             (step @ Step::Commit(_), other) if step == other => compare(&enrolled, &decoy, &stored()),
+            (step, Step::Commit(_)) if is_fake(event) => {
+                let other = decoy.next(Event::Committed(Box::default()), NOW);
+                assert!(is_same_to_the_user(&step, &other), "after {name}: {step:?} and {other:?}");
+                if is_refusal(&step) { 1 } else { compare(&enrolled, &decoy, &wrong_answers()) }
+            }
             (step, other) => panic!("after {name}: {step:?} differs from {other:?}"),
         };
     }
     dialogues
+}
+
+fn is_fake(event: &Event) -> bool {
+    matches!(event, Event::Answer(Answer::Fake))
+}
+
+fn is_same_to_the_user(one: &Step, other: &Step) -> bool {
+    match (one, other) {
+        (Step::Finish { notice, .. }, Step::Finish { notice: other, .. }) => notice == other,
+        (one, other) => one == other,
+    }
 }
 
 fn stored() -> [Letter; 2] {
@@ -575,11 +603,25 @@ fn the_account_phase_wants_a_proof_or_a_waiver() {
     }
 }
 
+/// The state after a login that gives these answers, from a store that judges them.
+fn log_in(mut state: State, answers: impl IntoIterator<Item = Answer>) -> State {
+    let (policy, request) = (common::policy(Mode::Enforce), common::request());
+    let mut login = Login::new(&policy, &request);
+    login.next(Event::Begin, NOW);
+    login.next(found(account(UID), state.clone()), NOW);
+    for answer in answers {
+        if let Step::Commit(change) = login.next(Event::Answer(answer), NOW) {
+            state = state.apply(&change, &LIMITS, NOW).unwrap();
+            login.next(Event::Committed(Box::new(state.clone())), NOW);
+        }
+    }
+    state
+}
+
 /// What a login gives back on success is what it was charged itself: no failure of anybody else, and none
 /// that was counted elsewhere.
 #[test]
 fn a_login_takes_back_its_own_failures_only() {
-    let (policy, request) = (common::policy(Mode::Enforce), common::request());
     let elsewhere = Source::new(Some([203, 0, 113, 5].into()));
     let fail = Change::Fail { guess: Guess::Code, source: elsewhere };
     let attacked = (0..4).fold(State::default(), |state, _| state.apply(&fail, &LIMITS, NOW).unwrap());
@@ -588,18 +630,23 @@ fn a_login_takes_back_its_own_failures_only() {
         (vec![common::wrong_code(), common::wrong_code()], "two wrong codes"),
         (vec![Answer::Malformed, common::fake()], "one wrong code"),
         (vec![common::wrong_recovery(), common::wrong_recovery()], "two wrong recovery codes"),
+        (vec![common::wrong_code(), common::wrong_recovery()], "one of each"),
     ];
     for (wrong, what) in table {
-        let mut login = Login::new(&policy, &request);
-        let mut state = attacked.clone();
-        login.next(Event::Begin, NOW);
-        login.next(found(account(UID), state.clone()), NOW);
-        for answer in wrong.into_iter().chain([common::right_code()]) {
-            if let Step::Commit(change) = login.next(Event::Answer(answer), NOW) {
-                state = state.apply(&change, &LIMITS, NOW).unwrap();
-                login.next(Event::Committed(Box::new(state.clone())), NOW);
-            }
-        }
+        let state = log_in(attacked.clone(), wrong.into_iter().chain([common::right_code()]));
+        assert_eq!(state.last_step(1), Some(NOW / common::STEP), "logged in after {what}");
         assert_eq!(state.failures_in_all(NOW), 4, "after {what}");
+    }
+}
+
+/// It ends by an administrator, or 30 days without a failure.
+#[test]
+fn no_recovery_code_ends_the_hard_stop() {
+    let here = Source::new(Some(common::address()));
+    for wrong in 0..3 {
+        let answers = vec![common::wrong_recovery(); wrong].into_iter().chain([common::right_recovery()]);
+        let state = log_in(locked_state(LIMITS.total, 32), answers);
+        assert_eq!(state.recovery_left(3), 2, "logged in");
+        assert_eq!(state.lock(here, &LIMITS, NOW), Some(Lock::Total), "after {wrong} wrong recovery codes");
     }
 }

@@ -103,7 +103,8 @@ impl Stage {
 
     fn enroll(&self, world: &World) -> Enrolled {
         self.command("twofa-admin enroll app demo");
-        let (demo, screen) = world.enroll_at_terminal("demo");
+        let settings: &[&str] = if self.colours { &[] } else { &["NO_COLOR=1"] };
+        let (demo, screen) = world.enroll_at_terminal("demo", settings);
         self.screen(&screen);
         demo
     }

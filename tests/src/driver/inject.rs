@@ -10,8 +10,23 @@ use std::process::Command;
 #[must_use]
 pub fn changes_something(call: &str) -> bool {
     const WORDS: [&str; 17] = [
-        "write", "sync", "truncate", "fallocate", "rename", "link", "mkdir", "rmdir", "chmod", "chown", "open",
-        "creat", "fcntl", "flock", "send", "utime", "mknod",
+        "write",
+        "sync",
+        "truncate",
+        "fallocate",
+        "rename",
+        "link",
+        "mkdir",
+        "rmdir",
+        "chmod",
+        "chown",
+        "open",
+        "creat",
+        "fcntl",
+        "flock",
+        "send",
+        "utime",
+        "mknod",
     ];
     WORDS.iter().any(|word| call.contains(word))
 }
@@ -42,11 +57,13 @@ pub fn calls(report: &Path) -> Vec<Call> {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(name)
     });
     let mut seen = BTreeMap::<&str, usize>::new();
-    names.map(|name| {
-        let nth = seen.entry(name).or_default();
-        *nth += 1;
-        Call { name: name.to_owned(), nth: *nth }
-    }).collect()
+    names
+        .map(|name| {
+            let nth = seen.entry(name).or_default();
+            *nth += 1;
+            Call { name: name.to_owned(), nth: *nth }
+        })
+        .collect()
 }
 
 /// The words to put before a program that is killed when it makes this call, before the kernel does it.

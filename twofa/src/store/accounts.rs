@@ -37,8 +37,9 @@ impl Accounts {
             error if error.is_missing() => Error::NoDatabase(path.into()),
             error => Error::File(error),
         })?;
-        let connection = connect(path, OpenFlags::empty())?;
-        let accounts = Self { connection, path: path.into() };
+        // SQLite follows no link; every folder on the way was checked.
+        let real = std::fs::canonicalize(path).map_err(|error| trusted::Error::Io(path.into(), error))?;
+        let accounts = Self { connection: connect(&real)?, path: path.into() };
         accounts.refuse_foreign()?;
         let pragmas = if change { "PRAGMA synchronous = EXTRA" } else { "PRAGMA query_only = ON" };
         accounts.connection.execute_batch(pragmas).map_err(|error| accounts.fault(error))?;
@@ -52,7 +53,8 @@ impl Accounts {
         let new = path.with_file_name(name);
         let _ = std::fs::remove_file(&new);
         trusted::create(&new, b"", 0o600)?;
-        let connection = connect(&new, OpenFlags::empty())?;
+        let real = std::fs::canonicalize(&new).map_err(|error| trusted::Error::Io(new.clone(), error))?;
+        let connection = connect(&real)?;
         let made = connection.execute_batch(&format!(
             "PRAGMA synchronous = EXTRA; BEGIN IMMEDIATE; {SCHEMA}
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
@@ -264,11 +266,9 @@ fn place(uid: u32, user: &str, generation: u64) -> Vec<u8> {
     [&b"account"[..], &uid.to_le_bytes(), &generation.to_le_bytes(), user.as_bytes()].concat()
 }
 
-fn connect(path: &Path, more: OpenFlags) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW
-        | more;
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| fault(path, error))?;
     let set = connection.busy_timeout(WAIT).and_then(|()| {
         // A database brings no code of its own.

@@ -10,6 +10,7 @@ pub use record::{RECORD_BYTES, SLOT_BYTES};
 use crate::account::{Account, Change, Conflict, Factors, Limits, State};
 use crate::config::Paths;
 use crate::login::Event;
+use crate::policy::Request;
 use crate::trusted::{self, Readers};
 use crate::{ports, system};
 use accounts::{Accounts, Edit};
@@ -474,14 +475,20 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 pub struct LoginStore<'a> {
     paths: &'a Paths,
     limits: &'a Limits,
-    user: &'a str,
+    request: &'a Request,
     open: Option<(Store, Option<Account>)>,
     fault: Option<Error>,
 }
 
 impl<'a> LoginStore<'a> {
-    pub fn new(paths: &'a Paths, limits: &'a Limits, user: &'a str) -> Self {
-        Self { paths, limits, user, open: None, fault: None }
+    pub fn new(paths: &'a Paths, limits: &'a Limits, request: &'a Request) -> Self {
+        Self { paths, limits, request, open: None, fault: None }
+    }
+
+    /// Whether what this login does is this account's: else it is nobody's, and charges nobody.
+    fn is_theirs(&self, account: &Account) -> bool {
+        let same = self.request.known.as_ref().is_some_and(|known| known.uid == account.uid);
+        same && account.factors.can_answer()
     }
 
     /// Why the store failed, for the log.
@@ -498,12 +505,14 @@ impl<'a> LoginStore<'a> {
 impl ports::Store for LoginStore<'_> {
     fn read(&mut self) -> Event {
         let read = Store::open(self.paths).and_then(|store| {
-            let found = store.account(self.user)?;
+            let found = store.account(&self.request.user)?;
             Ok((store, found))
         });
         match read {
             Ok((store, found)) => {
-                self.open = Some((store, found.as_ref().map(|(account, _)| account.clone())));
+                let account =
+                    found.as_ref().map(|(account, _)| account).filter(|account| self.is_theirs(account));
+                self.open = Some((store, account.cloned()));
                 Event::Account(found.map(Box::new))
             }
             Err(fault) => self.fail(fault),

@@ -171,3 +171,54 @@ fn header(generation: u64, sequence: u64) -> [u8; HEADER_BYTES] {
 fn place(owner: Owner, header: &[u8; HEADER_BYTES]) -> Vec<u8> {
     [&b"state"[..], &owner.uid.to_le_bytes(), header].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::tests::maximal;
+
+    const OWNER: Owner = Owner { uid: 1001, generation: 7 };
+
+    fn sealer() -> Sealer {
+        Sealer::new(&[9; 32]).unwrap()
+    }
+
+    #[test]
+    fn the_largest_state_fits_its_slot() {
+        let text = postcard::to_allocvec(&maximal()).unwrap();
+        // One byte more says how it is encoded.
+        assert!(text.len() < TEXT_BYTES, "{} of {TEXT_BYTES}", text.len());
+        for state in [State::default(), maximal()] {
+            let slot = encode(OWNER, u64::MAX, &state, &sealer()).unwrap();
+            assert_eq!(slot.len(), SLOT_BYTES);
+            assert_eq!(decode(OWNER, &slot, &sealer()), Some((u64::MAX, state)));
+        }
+    }
+
+    #[test]
+    fn a_slot_is_read_where_it_belongs_and_whole() {
+        let slot = encode(OWNER, 3, &State::default(), &sealer()).unwrap();
+        let others = [Owner { uid: 1002, ..OWNER }, Owner { generation: 8, ..OWNER }];
+        for other in others {
+            assert_eq!(decode(other, &slot, &sealer()), None);
+        }
+        assert_eq!(decode(OWNER, &slot, &Sealer::new(&[8; 32]).unwrap()), None);
+        assert_eq!(decode(OWNER, &slot[..SLOT_BYTES - 1], &sealer()), None);
+        for at in 0..SLOT_BYTES {
+            let mut damaged = slot.clone();
+            damaged[at] ^= 1;
+            assert_eq!(decode(OWNER, &damaged, &sealer()), None, "byte {at}");
+        }
+        assert_eq!(decode(OWNER, &[0; SLOT_BYTES], &sealer()), None);
+    }
+
+    #[test]
+    fn another_encoding_is_not_guessed() {
+        let mut text = postcard::to_allocvec(&State::default()).unwrap();
+        text.insert(0, ENCODING + 1);
+        text.resize(TEXT_BYTES, 0);
+        let header = header(OWNER.generation, 1);
+        let sealed = sealer().seal(&place(OWNER, &header), &text).unwrap();
+        assert_eq!(decode(OWNER, &[&header[..], &sealed].concat(), &sealer()), None);
+    }
+}

@@ -35,3 +35,32 @@ impl Sealer {
         Some(Zeroizing::new(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_32_bytes_that_were_filled_are_a_key() {
+        for (key, good) in
+            [(&[1; 32][..], true), (&[1; 31], false), (&[1; 33], false), (&[0; 32], false), (&[], false)]
+        {
+            assert_eq!(Sealer::new(key).is_some(), good, "{} bytes", key.len());
+        }
+    }
+
+    #[test]
+    fn a_sealed_text_opens_in_its_place_only() {
+        let sealer = Sealer::new(&[1; 32]).unwrap();
+        let sealed = sealer.seal(b"account 7", b"text").unwrap();
+        assert_eq!(sealer.open(b"account 7", &sealed).unwrap().as_slice(), b"text");
+        assert_ne!(sealed, sealer.seal(b"account 7", b"text").unwrap(), "never sealed the same twice");
+        for place in [&b"account 8"[..], b"account", b"account 77", b""] {
+            assert!(sealer.open(place, &sealed).is_none());
+        }
+        for length in 0..sealed.len() {
+            assert!(sealer.open(b"account 7", &sealed[..length]).is_none());
+        }
+        assert!(Sealer::new(&[2; 32]).unwrap().open(b"account 7", &sealed).is_none());
+    }
+}

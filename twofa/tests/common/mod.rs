@@ -1,5 +1,10 @@
 //! What the tests share: a policy, a request, a user with an app and recovery codes, and a store of its own.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "each test file uses its part; a broken test says so and stops"
+)]
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +36,7 @@ pub(crate) fn policy(mode: Mode) -> Policy {
         limits: LIMITS,
         app: AppRules { shape: SHAPE, skew: 1, issuer: None },
         exemptions: vec![],
+        written: 0,
     }
 }
 
@@ -39,10 +45,15 @@ pub(crate) fn address() -> IpAddr {
 }
 
 pub(crate) fn request() -> Request {
+    request_of(USER, Some(UID))
+}
+
+/// A login of `user`, whom the host knows by this uid, if at all.
+pub(crate) fn request_of(user: &str, uid: Option<u32>) -> Request {
     Request {
         service: "sshd".into(),
-        user: USER.into(),
-        known: Some(Known { uid: UID, groups: vec![] }),
+        user: user.into(),
+        known: uid.map(|uid| Known { uid, groups: vec![] }),
         address: Some(address()),
     }
 }

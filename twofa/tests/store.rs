@@ -1,0 +1,537 @@
+//! What every store has to do, whatever engine is behind it. An engine is one implementation of `Engine` and
+//! one line at the end. What is particular to files is in `store_files.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken test says so and stops"
+)]
+
+mod common;
+
+use common::{Folder, LIMITS, NOW, STEP, UID, USER};
+use std::sync::Barrier;
+use std::thread;
+use twofa::account::{Account, Change, Conflict, Factors, Guess, Lock, Proof, Source, Spent, State};
+use twofa::config::Paths;
+use twofa::drive;
+use twofa::login::{Event, Login, Notice, Prompt, Refusal, Verdict};
+use twofa::policy::{Mode, Request};
+use twofa::ports::Conversation;
+use twofa::store::{Error, LoginStore, NotCommitted, Store};
+
+const THREADS: u64 = 16;
+
+/// Why a change was not stored.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    Conflict(Conflict),
+    Failed(String),
+}
+
+/// A change of factors and state together.
+type Edit<'a> = &'a mut dyn FnMut(&mut Account, &mut State) -> Result<(), String>;
+
+/// A store that several threads use at once, each as a process of its own would.
+trait Engine: Sync {
+    /// An empty one, gone when dropped.
+    fn new() -> Self;
+    fn add(&self, user: &str, uid: u32) -> Result<(), String>;
+    fn change(&self, user: &str, edit: Edit<'_>) -> Result<(), String>;
+    fn reset(&self, user: &str) -> Result<(), String>;
+    fn repair(&self, user: &str, now: u64) -> Result<(), String>;
+    fn remove(&self, user: &str) -> Result<(), String>;
+    fn account(&self, user: &str) -> Result<Option<(Account, State)>, String>;
+    /// All accounts, by uid.
+    fn all(&self) -> Vec<(Account, State)>;
+    fn commit(&self, account: &Account, change: &Change, now: u64) -> Result<State, Refused>;
+    /// The store as one login sees it.
+    fn login<'a>(&'a self, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a>;
+}
+
+/// Accounts in SQLite, records beside it.
+struct Local {
+    paths: Paths,
+    _folder: Folder,
+}
+
+impl Local {
+    fn open(&self) -> Store {
+        Store::open_to_change(&self.paths).unwrap()
+    }
+}
+
+/// Message and hint, as an administrator sees them.
+fn told(error: Error) -> String {
+    format!("{error}. {}", error.hint())
+}
+
+impl Engine for Local {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let paths = folder.store();
+        Store::create(&paths).unwrap();
+        Self { paths, _folder: folder }
+    }
+
+    fn add(&self, user: &str, uid: u32) -> Result<(), String> {
+        self.open().add(user, uid).map_err(told)
+    }
+
+    fn change(&self, user: &str, edit: Edit<'_>) -> Result<(), String> {
+        enum Failed {
+            Store(Error),
+            Edit(String),
+        }
+        impl From<Error> for Failed {
+            fn from(error: Error) -> Self {
+                Self::Store(error)
+            }
+        }
+        let changed = self.open().change(user, |account, state| edit(account, state).map_err(Failed::Edit));
+        changed.map_err(|error| match error {
+            Failed::Store(error) => told(error),
+            Failed::Edit(error) => error,
+        })
+    }
+
+    fn reset(&self, user: &str) -> Result<(), String> {
+        self.open().reset(user).map_err(told)
+    }
+
+    fn repair(&self, user: &str, now: u64) -> Result<(), String> {
+        self.open().repair(user, now).map_err(told)
+    }
+
+    fn remove(&self, user: &str) -> Result<(), String> {
+        self.open().remove(user).map_err(told)
+    }
+
+    fn account(&self, user: &str) -> Result<Option<(Account, State)>, String> {
+        self.open().account(user).map_err(told)
+    }
+
+    fn all(&self) -> Vec<(Account, State)> {
+        let mut all = vec![];
+        self.open().for_each(|account| all.push(account.unwrap())).unwrap();
+        all
+    }
+
+    fn commit(&self, account: &Account, change: &Change, now: u64) -> Result<State, Refused> {
+        let store = Store::open(&self.paths).unwrap();
+        store.commit(account, change, &LIMITS, now).map_err(|error| match error {
+            NotCommitted::Conflict(conflict) => Refused::Conflict(conflict),
+            NotCommitted::Failed(error) => Refused::Failed(told(error)),
+        })
+    }
+
+    fn login<'a>(&'a self, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a> {
+        Box::new(LoginStore::new(&self.paths, &LIMITS, request))
+    }
+}
+
+fn home() -> Source {
+    Source::new(Some(common::address()))
+}
+
+fn prove(step: u64) -> Change {
+    Change::Prove { proof: Proof::App(vec![Spent { app: 1, step }]), source: home(), typos: 0 }
+}
+
+fn recover(position: u8) -> Change {
+    Change::Prove { proof: Proof::Recovery(position), source: home(), typos: 0 }
+}
+
+fn fail(guess: Guess) -> Change {
+    Change::Fail { guess, source: home() }
+}
+
+fn used() -> Result<State, Refused> {
+    Err(Refused::Conflict(Conflict::Used))
+}
+
+fn changed() -> Result<State, Refused> {
+    Err(Refused::Conflict(Conflict::Changed))
+}
+
+/// alice with an app and recovery codes.
+fn enroll(engine: &impl Engine) -> Account {
+    engine.add(USER, UID).unwrap();
+    give_factors(engine, common::factors());
+    engine.account(USER).unwrap().unwrap().0
+}
+
+fn give_factors(engine: &impl Engine, factors: Factors) {
+    let edit = &mut |account: &mut Account, state: &mut State| {
+        account.factors = factors.clone();
+        state.renew_recovery();
+        Ok(())
+    };
+    engine.change(USER, edit).unwrap();
+}
+
+fn state(engine: &impl Engine, user: &str) -> State {
+    engine.account(user).unwrap().unwrap().1
+}
+
+/// Everything that is stored, to be compared.
+fn everything(engine: &impl Engine) -> Vec<String> {
+    engine.all().iter().map(|account| format!("{account:?}")).collect()
+}
+
+fn a_new_account_is_empty<E: Engine>() {
+    let engine = E::new();
+    assert!(engine.account(USER).unwrap().is_none());
+    engine.add(USER, UID).unwrap();
+    let (account, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!((account.user.as_str(), account.uid), (USER, UID));
+    assert_eq!((account.factors, state), (Factors::default(), State::default()));
+    for other in ["ALICE", "alice ", "", "%", "alice\0", "al_ce"] {
+        assert!(engine.account(other).unwrap().is_none(), "{other:?}");
+    }
+}
+
+fn a_name_and_a_uid_have_one_account<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    let before = everything(&engine);
+    let table = [
+        (USER, UID, "alice has an account already. See `twofa-admin user show alice`."),
+        (USER, UID + 1, "alice has an account already. See `twofa-admin user show alice`."),
+        ("bob", UID, "uid 1001 has an account already, as alice. One uid has one account."),
+    ];
+    for (user, uid, expected) in table {
+        let told = engine.add(user, uid).expect_err(expected);
+        assert!(told.starts_with(expected), "{told}");
+    }
+    assert_eq!(everything(&engine), before);
+}
+
+fn a_change_is_of_factors_and_state_together<E: Engine>() {
+    let engine = E::new();
+    let before = enroll(&engine);
+    let edit = &mut |account: &mut Account, state: &mut State| {
+        account.factors.apps.push(common::app(2));
+        state.set_last_step(2, 77);
+        Ok(())
+    };
+    engine.change(USER, edit).unwrap();
+    let (account, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!(account.factors.apps, [common::app(1), common::app(2)]);
+    assert_eq!(state.last_step(2), Some(77));
+    assert!(account.generation > before.generation);
+}
+
+fn a_change_that_fails_changes_nothing<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    let before = everything(&engine);
+    let edit = &mut |account: &mut Account, state: &mut State| {
+        account.factors = Factors::default();
+        state.set_last_step(1, 77);
+        Err("thought better of it".into())
+    };
+    assert_eq!(engine.change(USER, edit), Err("thought better of it".into()));
+    assert_eq!(everything(&engine), before);
+    engine.commit(&engine.all()[0].0, &prove(7), NOW).unwrap();
+}
+
+fn who_has_no_account_cannot_be_changed<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    let before = everything(&engine);
+    let nothing = &mut |_: &mut Account, _: &mut State| Ok(());
+    let told =
+        [engine.change("bob", nothing), engine.reset("bob"), engine.repair("bob", NOW), engine.remove("bob")];
+    for told in told {
+        assert_eq!(told, Err("bob has no account. Add the user with `twofa-admin user add bob`.".into()));
+    }
+    assert_eq!(everything(&engine), before);
+}
+
+fn a_step_is_stored_once<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    assert_eq!(engine.commit(&alice, &prove(7), NOW).unwrap().last_step(1), Some(7));
+    for step in [7, 6, 0] {
+        assert_eq!(engine.commit(&alice, &prove(step), NOW), used(), "{step}");
+    }
+    assert_eq!(engine.commit(&alice, &prove(8), NOW).unwrap(), state(&engine, USER));
+    assert_eq!(engine.commit(&alice, &recover(2), NOW).unwrap().recovery_left(3), 2);
+    assert_eq!(engine.commit(&alice, &recover(2), NOW), used());
+    assert_eq!(engine.commit(&alice, &prove(8), NOW), used());
+}
+
+fn one_users_logins_are_nobody_elses<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    engine.add("bob", UID + 1).unwrap();
+    engine.commit(&alice, &prove(7), NOW).unwrap();
+    engine.commit(&alice, &fail(Guess::Code), NOW).unwrap();
+    assert_eq!(state(&engine, "bob"), State::default());
+    let bob = engine.account("bob").unwrap().unwrap().0;
+    engine.commit(&bob, &prove(7), NOW).unwrap();
+    assert_eq!(engine.commit(&alice, &prove(7), NOW), used());
+}
+
+/// A login that read the account before an administrator changed it stores nothing after.
+fn a_login_does_not_outlive_a_change<E: Engine>() {
+    let nothing = |engine: &E| engine.change(USER, &mut |_, _| Ok(()));
+    let again = |engine: &E| {
+        engine.remove(USER)?;
+        engine.add(USER, UID)
+    };
+    type Act<'a, E> = &'a dyn Fn(&E) -> Result<(), String>;
+    let table: [(&str, Act<'_, E>); 5] = [
+        ("change", &nothing),
+        ("reset", &|engine| engine.reset(USER)),
+        ("repair", &|engine| engine.repair(USER, NOW)),
+        ("remove and add", &again),
+        ("remove", &|engine| engine.remove(USER)),
+    ];
+    for (name, act) in table {
+        let engine = E::new();
+        let read = enroll(&engine);
+        act(&engine).unwrap();
+        let before = everything(&engine);
+        for change in [prove(7), recover(0), fail(Guess::Code)] {
+            assert_eq!(engine.commit(&read, &change, NOW), changed(), "after {name}");
+        }
+        assert_eq!(everything(&engine), before, "after {name}");
+    }
+}
+
+fn renewed_recovery_codes_end_the_old_ones<E: Engine>() {
+    let engine = E::new();
+    let open = enroll(&engine);
+    engine.commit(&open, &recover(0), NOW).unwrap();
+    give_factors(&engine, Factors { recovery: Some(common::recovery_set(2)), ..common::factors() });
+    assert_eq!(engine.commit(&open, &recover(1), NOW), changed(), "at the prompt already");
+    let (account, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!(state.recovery_left(3), 3);
+    let set = account.factors.recovery.unwrap();
+    let canonical = |code: &str| code.replace('-', "");
+    assert!(common::recovery_codes(1).iter().all(|old| set.position(&canonical(old)).is_none()));
+    assert_eq!(set.position(&canonical(&common::recovery_codes(2)[1])), Some(1));
+}
+
+fn a_reset_forgets_all_but_who_it_is<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    engine.commit(&alice, &prove(7), NOW).unwrap();
+    (0..5).for_each(|_| drop(engine.commit(&alice, &fail(Guess::Code), NOW).unwrap()));
+    engine.reset(USER).unwrap();
+    let (account, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!((account.uid, account.factors), (UID, Factors::default()));
+    let fresh = State::default().apply(&Change::Unlock, &LIMITS, NOW).unwrap();
+    assert_eq!(state, fresh, "the time that was seen stays");
+}
+
+/// Nobody knows which codes were used.
+fn a_repair_takes_every_code_up_to_now_for_used<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    engine.repair(USER, NOW).unwrap();
+    let (account, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!(account.factors, Factors { recovery: None, ..common::factors() });
+    assert_eq!(state.last_step(1), Some(NOW / STEP + 2));
+    assert_eq!(engine.commit(&account, &prove(NOW / STEP + 2), NOW), used());
+    engine.commit(&account, &prove(NOW / STEP + 3), NOW).unwrap();
+}
+
+fn who_comes_again_meets_nothing_of_before<E: Engine>() {
+    let engine = E::new();
+    let first = enroll(&engine);
+    engine.commit(&first, &prove(7), NOW).unwrap();
+    engine.remove(USER).unwrap();
+    assert!(engine.account(USER).unwrap().is_none());
+    engine.add(USER, UID).unwrap();
+    let (second, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!((second.factors, state), (Factors::default(), State::default()));
+    assert!(second.generation > first.generation);
+}
+
+fn all_are_visited_by_uid<E: Engine>() {
+    let engine = E::new();
+    for (user, uid) in [("carol", 1003), ("alice", 1001), ("root", 0), ("dave", 4_294_967_294)] {
+        engine.add(user, uid).unwrap();
+    }
+    engine.remove("carol").unwrap();
+    let visited: Vec<_> = engine.all().into_iter().map(|(account, _)| (account.user, account.uid)).collect();
+    let expected = [("root", 0), ("alice", 1001), ("dave", 4_294_967_294)];
+    assert_eq!(visited, expected.map(|(user, uid)| (user.to_string(), uid)));
+}
+
+/// A user who types wrong codes until the end.
+struct Guesser;
+
+impl Conversation for Guesser {
+    fn tell(&mut self, _: &Notice) {}
+    fn ask(&mut self, _: Prompt) -> Event {
+        Event::Answer(common::wrong_code())
+    }
+}
+
+fn guess(engine: &impl Engine, user: &str, known: Option<u32>) -> Verdict {
+    let policy = common::policy(Mode::Enforce);
+    let request = common::request_of(user, known);
+    drive::run(Login::new(&policy, &request), &mut *engine.login(&request), &mut Guesser, &|| NOW)
+}
+
+/// What is charged to nobody must not lock anybody out, least of all the user who is enrolled next week.
+fn guesses_for_nobody_are_charged_to_nobody<E: Engine>() {
+    let table = [
+        ("a user without an account", "mallory", Some(2000), Refusal::NotEnrolled),
+        ("a user the host does not know", "mallory", None, Refusal::UnknownUser),
+        ("a user without factors", "bob", Some(1002), Refusal::NotEnrolled),
+        ("a user made anew, with another uid", USER, Some(3000), Refusal::UidMismatch),
+        ("a user the host no longer knows", USER, None, Refusal::UnknownUser),
+    ];
+    let mut charged = vec![];
+    for (who, user, known, refusal) in table {
+        let engine = E::new();
+        enroll(&engine);
+        engine.add("bob", 1002).unwrap();
+        let before = everything(&engine);
+        for _ in 0..2 {
+            if guess(&engine, user, known) != Verdict::Refuse(refusal) {
+                charged.push(format!("{who} is told of a lock"));
+            }
+        }
+        if everything(&engine) != before {
+            charged.push(format!("{who} has an account that was charged"));
+        }
+    }
+    assert_eq!(charged, [""; 0]);
+}
+
+fn guesses_are_charged_to_their_user<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    assert_eq!(guess(&engine, USER, Some(UID)), Verdict::Refuse(Refusal::WrongCode));
+    let locked = Verdict::Refuse(Refusal::Locked(Lock::Address(NOW + 900)));
+    assert_eq!(guess(&engine, USER, Some(UID)), locked);
+    assert_eq!(guess(&engine, USER, Some(UID)), locked);
+    assert_eq!(state(&engine, USER).failures_in_all(NOW), 5);
+}
+
+/// All at once: what each of them gets.
+fn race<T: Send>(act: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
+    let run = |n| {
+        barrier.wait();
+        act(n)
+    };
+    thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = (0..THREADS).map(|n| scope.spawn(move || run(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn count<T: PartialEq>(all: &[T], one: &T) -> usize {
+    all.iter().filter(|other| *other == one).count()
+}
+
+fn one_code_admits_one_login<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    for round in 1..=5 {
+        for change in [prove(round), recover(u8::try_from(round).unwrap())] {
+            let outcomes = race(|_| engine.commit(&alice, &change, NOW));
+            assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+            assert_eq!(count(&outcomes, &used()), outcomes.len() - 1, "{outcomes:?}");
+        }
+    }
+}
+
+fn guesses_at_once_do_not_outrun_the_limit<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    let outcomes = race(|_| engine.commit(&alice, &fail(Guess::Code), NOW));
+    let locked = Err(Refused::Conflict(Conflict::Locked(Lock::Address(NOW + 900))));
+    assert_eq!(count(&outcomes, &locked), outcomes.len() - usize::from(LIMITS.failures));
+    // From everywhere at once, up to the hard stop.
+    let from = |n: u64, time: u64| Change::Fail {
+        guess: Guess::Code,
+        source: Source::new(Some([10, 0, time.to_be_bytes()[7], n.to_be_bytes()[7]].into())),
+    };
+    let charged: usize = (0..4)
+        .map(|time| race(|n| engine.commit(&alice, &from(n, time), NOW)).iter().filter(|o| o.is_ok()).count())
+        .sum();
+    assert_eq!(charged, usize::from(LIMITS.total) - usize::from(LIMITS.failures));
+    assert_eq!(state(&engine, USER).failures_in_all(NOW), LIMITS.total);
+}
+
+/// Logins and administrators at once: no step is lost, none admits twice.
+fn a_change_loses_no_login<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    let outcomes = race(|n| {
+        let mut admitted = vec![];
+        for step in 1..=8 {
+            if n == 0 {
+                let edit = &mut |_: &mut Account, state: &mut State| {
+                    state.set_last_step(2, step);
+                    Ok(())
+                };
+                engine.change(USER, edit).unwrap();
+            } else {
+                // Read between two changes of others, it may be refused: then it admits nobody.
+                let Ok(Some((alice, _))) = engine.account(USER) else {
+                    continue;
+                };
+                match engine.commit(&alice, &prove(step), NOW) {
+                    Ok(_) => admitted.push(step),
+                    Err(Refused::Conflict(Conflict::Used | Conflict::Changed)) => {}
+                    Err(refused) => panic!("{refused:?}"),
+                }
+            }
+        }
+        admitted
+    });
+    let mut admitted = outcomes.concat();
+    admitted.sort_unstable();
+    assert!(admitted.is_sorted_by(|one, next| one < next), "{admitted:?}");
+    let state = state(&engine, USER);
+    assert_eq!((state.last_step(1), state.last_step(2)), (admitted.last().copied(), Some(8)));
+}
+
+/// The suite, once for each engine.
+macro_rules! suite {
+    ($module:ident, $engine:ty: $($case:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $case() {
+                    super::$case::<$engine>();
+                }
+            )*
+        }
+    };
+    ($module:ident, $engine:ty) => {
+        suite! { $module, $engine:
+            a_new_account_is_empty
+            a_name_and_a_uid_have_one_account
+            a_change_is_of_factors_and_state_together
+            a_change_that_fails_changes_nothing
+            who_has_no_account_cannot_be_changed
+            a_step_is_stored_once
+            one_users_logins_are_nobody_elses
+            a_login_does_not_outlive_a_change
+            renewed_recovery_codes_end_the_old_ones
+            a_reset_forgets_all_but_who_it_is
+            a_repair_takes_every_code_up_to_now_for_used
+            who_comes_again_meets_nothing_of_before
+            all_are_visited_by_uid
+            guesses_for_nobody_are_charged_to_nobody
+            guesses_are_charged_to_their_user
+            one_code_admits_one_login
+            guesses_at_once_do_not_outrun_the_limit
+            a_change_loses_no_login
+        }
+    };
+}
+
+suite!(local, super::Local);

@@ -1,0 +1,727 @@
+//! The local store's files: what is in them, and what becomes of a login when they are broken.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a broken test says so and stops; one holds a lock for a while"
+)]
+
+mod common;
+
+use common::{Folder, LABEL, LIMITS, NOW, UID, USER};
+use nix::sys::stat::Mode as FileMode;
+use nix::unistd::mkfifo;
+use rusqlite::Connection;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+use twofa::account::{Account, App, Change, Conflict, Factors, Guess, Proof, Source, Spent, State};
+use twofa::config::Paths;
+use twofa::login::Event;
+use twofa::ports::Store as _;
+use twofa::store::{Error, LoginStore, NotCommitted, RECORD_BYTES, SLOT_BYTES, Store};
+
+const BOB: u32 = UID + 1;
+
+/// A store with alice, who has factors, and bob, who has others.
+struct Site {
+    folder: Folder,
+    paths: Paths,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let paths = folder.store();
+        let mut store = Store::create(&paths).unwrap();
+        store.add(USER, UID).unwrap();
+        store.add("bob", BOB).unwrap();
+        for (user, set) in [(USER, 1), ("bob", 2)] {
+            let factors = Factors { recovery: Some(common::recovery_set(set)), ..common::factors() };
+            give(&mut store, user, factors);
+        }
+        Self { folder, paths }
+    }
+
+    fn admin(&self) -> Store {
+        Store::open_to_change(&self.paths).unwrap()
+    }
+
+    fn record(&self, uid: u32) -> PathBuf {
+        self.paths.database.with_file_name("state").join(uid.to_string())
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.paths.database.with_file_name("twofa.db-journal")
+    }
+
+    fn sql(&self) -> Connection {
+        Connection::open(&self.paths.database).unwrap()
+    }
+
+    /// What a login of `user` gets: the account and state, or the fault with its hint.
+    fn read(&self, user: &str) -> Result<Option<(Account, State)>, String> {
+        let request = common::request_of(user, Some(if user == USER { UID } else { BOB }));
+        let mut login = LoginStore::new(&self.paths, &LIMITS, &request);
+        match login.read() {
+            Event::Account(found) => Ok(found.map(|found| *found)),
+            Event::Failed => Err(told(login.fault().unwrap())),
+            event => panic!("{event:?}"),
+        }
+    }
+
+    /// alice logs in with the code of this step; what is left is her newest step.
+    fn log_in(&self, step: u64) -> Result<Option<u64>, String> {
+        let request = common::request();
+        let mut login = LoginStore::new(&self.paths, &LIMITS, &request);
+        login.read();
+        match login.commit(&prove(step), NOW) {
+            Event::Committed(state) => Ok(state.last_step(1)),
+            Event::Conflict(Conflict::Used) => Err("used".into()),
+            Event::Failed => Err(told(login.fault().unwrap())),
+            event => panic!("{event:?}"),
+        }
+    }
+
+    /// All bytes under the store's folder, by path.
+    fn bytes(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut all = vec![];
+        collect(self.folder.path(), &mut all);
+        all.sort();
+        all
+    }
+}
+
+fn collect(folder: &Path, all: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, all);
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            all.push((path, bytes));
+        }
+    }
+}
+
+fn told(error: &Error) -> String {
+    format!("{error}. {}", error.hint())
+}
+
+fn give(store: &mut Store, user: &str, factors: Factors) {
+    let edit = |account: &mut Account, _: &mut State| {
+        account.factors = factors;
+        Ok::<_, Error>(())
+    };
+    store.change(user, edit).unwrap();
+}
+
+fn home() -> Source {
+    Source::new(Some(common::address()))
+}
+
+fn prove(step: u64) -> Change {
+    Change::Prove { proof: Proof::App(vec![Spent { app: 1, step }]), source: home(), typos: 0 }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Replaces what is in a file, in place: mode and inode stay.
+fn overwrite(path: &Path, bytes: &[u8]) {
+    let before = mode_of(path);
+    mode(path, 0o600);
+    fs::write(path, bytes).unwrap();
+    mode(path, before);
+}
+
+#[test]
+fn the_files_are_the_owners_only() {
+    let site = Site::new();
+    for (path, expected) in [
+        (site.paths.key.clone(), 0o400),
+        (site.paths.database.clone(), 0o600),
+        (site.paths.database.with_file_name("state"), 0o700),
+        (site.record(UID), 0o600),
+        (site.record(u32::MAX), 0o600),
+    ] {
+        assert_eq!(mode_of(&path), expected, "{}", path.display());
+    }
+    assert_eq!(fs::metadata(&site.paths.key).unwrap().len(), 32);
+    for uid in [UID, BOB, u32::MAX] {
+        assert_eq!(fs::metadata(site.record(uid)).unwrap().len(), RECORD_BYTES as u64);
+    }
+    site.log_in(7).unwrap();
+    assert_eq!(fs::metadata(site.record(UID)).unwrap().len(), RECORD_BYTES as u64);
+}
+
+#[test]
+fn creating_again_changes_nothing() {
+    let site = Site::new();
+    let before = site.bytes();
+    Store::create(&site.paths).unwrap();
+    assert_eq!(site.bytes(), before);
+    fs::remove_file(&site.paths.key).unwrap();
+    assert!(matches!(Store::create(&site.paths), Err(Error::NoKey(_))), "a new key would open nothing");
+    assert!(!site.paths.key.exists());
+}
+
+/// Secrets are sealed, codes are kept as MACs. The key is beside them, so a copy of the folder without it.
+#[test]
+fn no_secret_is_in_the_files() {
+    let site = Site::new();
+    site.log_in(7).unwrap();
+    let text = |text: &str| text.as_bytes().to_vec();
+    let mut secrets = vec![common::secret().expose().to_vec(), text(&common::secret_as_text()), text(LABEL)];
+    for code in common::recovery_codes(1) {
+        secrets.extend([text(&code), text(&code.replace('-', "")), text(&code.to_lowercase())]);
+    }
+    secrets.extend((-2..=2).map(|steps| text(&common::code_text(steps))));
+    for (path, bytes) in site.bytes().into_iter().filter(|(path, _)| *path != site.paths.key) {
+        for secret in &secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret);
+            assert!(!found, "{} shows {:?}", path.display(), String::from_utf8_lossy(secret));
+        }
+    }
+}
+
+/// Whoever can write to the database but lacks the key moves no factor to another name, uid or generation.
+#[test]
+fn a_sealed_row_opens_in_its_place_only() {
+    let table = [
+        "UPDATE account SET factors = (SELECT factors FROM account WHERE name = 'bob') WHERE name = 'alice'",
+        "UPDATE account SET generation = generation + 100 WHERE name = 'alice'",
+        "UPDATE account SET uid = 7 WHERE name = 'alice'",
+        "DELETE FROM account WHERE name = 'alice'; UPDATE account SET name = 'alice' WHERE name = 'bob'",
+        "UPDATE account SET factors = x'' WHERE name = 'alice'",
+        "UPDATE account SET factors = substr(factors, 1, length(factors) - 1) WHERE name = 'alice'",
+    ];
+    for sql in table {
+        let site = Site::new();
+        site.sql().execute_batch(sql).unwrap();
+        let expected = "the factors of alice cannot be read. Restore the store, or run `twofa-admin user reset alice` \
+                        and enroll again.";
+        assert_eq!(site.read(USER).unwrap_err(), expected, "{sql}");
+        assert_eq!(
+            Store::open(&site.paths).unwrap().account(USER).map_err(|e| told(&e)).unwrap_err(),
+            expected
+        );
+    }
+}
+
+#[test]
+fn one_unreadable_account_hides_no_other() {
+    let site = Site::new();
+    site.sql().execute_batch("UPDATE account SET factors = x'00' WHERE name = 'alice'").unwrap();
+    let mut seen = vec![];
+    let visit = |found: Result<(Account, State), Error>| match found {
+        Ok((account, _)) => seen.push(account.user),
+        Err(error) => seen.push(error.to_string()),
+    };
+    site.admin().for_each(visit).unwrap();
+    assert_eq!(seen, ["the factors of alice cannot be read", "bob"]);
+    site.admin().reset(USER).unwrap();
+    assert_eq!(site.read(USER).unwrap().unwrap().0.factors, Factors::default());
+}
+
+/// A kill or power cut while a slot is written: the first part of it is new, or any of its sectors are.
+#[test]
+fn a_torn_slot_leaves_the_old_or_the_new_state() {
+    const SECTOR: usize = 512;
+    let site = Site::new();
+    site.log_in(7).unwrap();
+    let old = fs::read(site.record(UID)).unwrap();
+    site.log_in(8).unwrap();
+    let new = fs::read(site.record(UID)).unwrap();
+    let store = Store::open(&site.paths).unwrap();
+    let alice = store.account(USER).unwrap().unwrap().0;
+    let steps = |bytes: &[u8], whole: bool, what: String| {
+        fs::write(site.record(UID), bytes).unwrap();
+        let step = store.state(&alice).unwrap().last_step(1);
+        assert_eq!(step, Some(if whole { 8 } else { 7 }), "{what}");
+    };
+    let differs: Vec<usize> = (0..RECORD_BYTES).filter(|at| old[*at] != new[*at]).collect();
+    let (first, last) = (differs[0], differs[differs.len() - 1]);
+    assert!(first / SLOT_BYTES == last / SLOT_BYTES, "one slot is written, the other is not touched");
+    let base = first / SLOT_BYTES * SLOT_BYTES;
+    // Each byte of the header, of the nonce and of the tag, and many of the sealed text between them.
+    let lengths = (0..=64).chain((64..SLOT_BYTES - 32).step_by(61)).chain(SLOT_BYTES - 32..=SLOT_BYTES);
+    for length in lengths.map(|length| base + length) {
+        let torn = [&new[..length], &old[length..]].concat();
+        steps(&torn, length > last, format!("{length} bytes"));
+    }
+    for sectors in 0u32..256 {
+        let mut torn = old.clone();
+        for sector in (0..8).filter(|sector| sectors >> sector & 1 == 1) {
+            let range = base + sector * SECTOR..base + (sector + 1) * SECTOR;
+            torn[range.clone()].copy_from_slice(&new[range]);
+        }
+        steps(&torn, sectors == 255, format!("sectors {sectors:08b}"));
+    }
+    // The next login overwrites what is torn.
+    fs::write(site.record(UID), [&new[..base + 1000], &old[base + 1000..]].concat()).unwrap();
+    assert_eq!(site.log_in(9), Ok(Some(9)));
+    assert_eq!(site.log_in(9), Err("used".into()));
+}
+
+/// Each fault of a record refuses its user and nobody else, and says what to do.
+#[test]
+fn a_broken_record_refuses() {
+    type Break = fn(&Path);
+    let damaged =
+        "is damaged. Find the user with `getent passwd 1001`, then run `twofa-admin user repair NAME`.";
+    let missing =
+        "is missing. Find the user with `getent passwd 1001`, then run `twofa-admin user repair NAME`.";
+    let table: [(&str, Break, &str); 12] = [
+        ("both slots overwritten", |path| overwrite(path, &[0; RECORD_BYTES]), damaged),
+        ("one bit of each slot", |path| flip(path, &[100, SLOT_BYTES + 100]), damaged),
+        ("one bit of each header", |path| flip(path, &[8, SLOT_BYTES + 8]), damaged),
+        ("empty", |path| overwrite(path, b""), damaged),
+        ("one byte", |path| overwrite(path, b"t"), damaged),
+        ("less than a slot", |path| cut(path, SLOT_BYTES as u64 - 1), damaged),
+        ("bob's", |path| overwrite(path, &fs::read(path.with_file_name("1002")).unwrap()), damaged),
+        ("missing", |path| fs::remove_file(path).unwrap(), missing),
+        ("a link", link_away, "is a symbolic link"),
+        ("a FIFO", |path| fifo(path), "is not a regular file"),
+        ("a folder", |path| folder(path), "1001"),
+        ("readable", |path| mode(path, 0o644), "can be read by others"),
+    ];
+    for (name, act, expected) in table {
+        let site = Site::new();
+        let generation = site.read(USER).unwrap().unwrap().0.generation;
+        act(&site.record(UID));
+        let fault = site.read(USER).expect_err(name);
+        assert!(fault.contains(expected), "{name}: {fault}");
+        assert!(site.read("bob").unwrap().is_some(), "{name}");
+        if expected == damaged || expected == missing {
+            site.admin().repair(USER, NOW).unwrap();
+            let (account, state) = site.read(USER).unwrap().unwrap();
+            assert!(account.generation > generation && account.factors.recovery.is_none(), "{name}");
+            assert_eq!(site.log_in(state.last_step(1).unwrap() + 1), Ok(Some(NOW / 30 + 3)), "{name}");
+            assert_eq!(fs::metadata(site.record(UID)).unwrap().len(), RECORD_BYTES as u64, "{name}");
+        }
+    }
+}
+
+fn flip(path: &Path, places: &[usize]) {
+    let mut bytes = fs::read(path).unwrap();
+    places.iter().for_each(|place| bytes[*place] ^= 1);
+    overwrite(path, &bytes);
+}
+
+fn cut(path: &Path, length: u64) {
+    File::options().write(true).open(path).unwrap().set_len(length).unwrap();
+}
+
+fn link_away(path: &Path) {
+    let elsewhere = path.with_file_name("elsewhere");
+    fs::rename(path, &elsewhere).unwrap();
+    symlink(&elsewhere, path).unwrap();
+}
+
+fn fifo(path: &Path) {
+    fs::remove_file(path).unwrap();
+    mkfifo(path, FileMode::S_IRUSR | FileMode::S_IWUSR).unwrap();
+}
+
+fn folder(path: &Path) {
+    fs::remove_file(path).unwrap();
+    fs::create_dir(path).unwrap();
+}
+
+/// No crash of ours changes the size of a record. What is cut off could be the newest state, and reading the
+/// older one would admit a code again.
+#[test]
+fn a_record_of_another_size_opens_no_used_code() {
+    let mut opened = vec![];
+    // The newest state is in the one slot, then in the other.
+    for logins in 1..=2 {
+        for length in [SLOT_BYTES / 2, SLOT_BYTES, RECORD_BYTES - 1] {
+            let site = Site::new();
+            (1..=logins).for_each(|step| assert_eq!(site.log_in(step), Ok(Some(step))));
+            cut(&site.record(UID), length as u64);
+            if site.log_in(logins).is_ok() {
+                opened.push(format!("step {logins} again, after a cut to {length} bytes"));
+            }
+        }
+    }
+    assert_eq!(opened, [""; 0]);
+}
+
+/// Who was read before an administrator's change and another login is out of date, not damaged: a repair, which
+/// the hint would ask for, takes away the recovery codes.
+#[test]
+fn what_changed_meanwhile_is_not_damaged() {
+    let site = Site::new();
+    let mut faults = vec![];
+    let visit = |found: Result<(Account, State), Error>| {
+        if found.as_ref().is_ok_and(|(account, _)| account.uid == UID) {
+            give(&mut site.admin(), "bob", common::factors());
+            let store = Store::open(&site.paths).unwrap();
+            let bob = store.account("bob").unwrap().unwrap().0;
+            store.commit(&bob, &prove(7), &LIMITS, NOW).unwrap();
+        }
+        faults.extend(found.err().map(|error| error.to_string()));
+    };
+    site.admin().for_each(visit).unwrap();
+    assert_eq!(faults, [""; 0]);
+}
+
+#[test]
+fn a_record_belongs_to_one_uid_and_generation() {
+    let site = Site::new();
+    let record = fs::read(site.record(UID)).unwrap();
+    // Kept from before a reset, and put back after it.
+    site.admin().reset(USER).unwrap();
+    overwrite(&site.record(UID), &record);
+    assert!(site.read(USER).unwrap_err().contains("is damaged"));
+    // Kept from before a removal.
+    site.admin().remove(USER).unwrap();
+    site.admin().add(USER, UID).unwrap();
+    overwrite(&site.record(UID), &record);
+    assert!(site.read(USER).unwrap_err().contains("is damaged"));
+}
+
+#[test]
+fn a_key_that_is_none_refuses() {
+    type Break = fn(&Path);
+    let table: [(&str, Break, &str); 9] = [
+        ("missing", |key| fs::remove_file(key).unwrap(), "there is no store key at"),
+        ("empty", |key| overwrite(key, b""), "is not a store key"),
+        ("31 bytes", |key| overwrite(key, &[1; 31]), "is not a store key"),
+        ("33 bytes", |key| overwrite(key, &[1; 33]), "is not a store key"),
+        ("zero", |key| overwrite(key, &[0; 32]), "is not a store key"),
+        ("readable", |key| mode(key, 0o644), "can be read by others"),
+        ("writable", |key| mode(key, 0o620), "can be changed by others"),
+        ("a link", link_away, "is a symbolic link"),
+        ("another", |key| overwrite(key, &[1; 32]), "the factors of alice cannot be read"),
+    ];
+    for (name, act, expected) in table {
+        let site = Site::new();
+        act(&site.paths.key);
+        let fault = site.read(USER).expect_err(name);
+        assert!(fault.contains(expected) && !fault.contains('\u{1}'), "{name}: {fault}");
+    }
+}
+
+#[test]
+fn a_database_that_is_none_refuses_and_stays_as_it_is() {
+    type Break = fn(&Path);
+    let table: [(&str, Break, &str); 11] = [
+        ("missing", |path| fs::remove_file(path).unwrap(), "there is no store at"),
+        ("empty", |path| overwrite(path, b""), "it is not a store of twofa"),
+        ("garbage", |path| overwrite(path, &[0x5a; 12288]), "is damaged"),
+        ("text", |path| overwrite(path, b"alice:secret\n"), "is damaged"),
+        ("cut", |path| cut(path, 5000), "damaged"),
+        ("another application's", |path| pragma(path, "application_id = 7"), "it is not a store of twofa"),
+        ("newer", |path| pragma(path, "user_version = 2"), "a newer twofa (schema 2, this one knows 1)"),
+        ("older", |path| pragma(path, "user_version = 0"), "it is not a store of twofa"),
+        ("readable", |path| mode(path, 0o644), "can be read by others"),
+        ("a link", link_away, "is a symbolic link"),
+        ("a FIFO", |path| fifo(path), "is not a regular file"),
+    ];
+    for (name, act, expected) in table {
+        let site = Site::new();
+        act(&site.paths.database);
+        let read = || (!name.contains("FIFO")).then(|| site.bytes());
+        let before = read();
+        for fault in [site.read(USER).expect_err(name), told(&admin_fault(&site))] {
+            assert!(fault.contains(expected), "{name}: {fault}");
+        }
+        assert_eq!(read(), before, "{name}");
+    }
+}
+
+fn pragma(path: &Path, set: &str) {
+    Connection::open(path).unwrap().execute_batch(&format!("PRAGMA {set}")).unwrap();
+}
+
+fn admin_fault(site: &Site) -> Error {
+    match Store::open_to_change(&site.paths) {
+        Err(error) => error,
+        Ok(store) => store.account(USER).expect_err("a fault"),
+    }
+}
+
+/// What a writer leaves that is killed when part of its change is in the database: that database, and the
+/// journal with which the next to open it undoes the part.
+fn killed_writer(site: &Site) -> (Vec<u8>, Vec<u8>) {
+    let sql = site.sql();
+    sql.execute_batch(
+        "PRAGMA cache_size = 1; BEGIN IMMEDIATE; UPDATE account SET generation = generation + 100;
+         UPDATE account SET factors = zeroblob(200000);",
+    )
+    .unwrap();
+    let left = (fs::read(&site.paths.database).unwrap(), fs::read(site.journal()).unwrap());
+    sql.execute_batch("ROLLBACK").unwrap();
+    assert!(left.1.starts_with(&[0xd9, 0xd5, 0x05, 0xf9]), "the journal is in use");
+    left
+}
+
+#[test]
+fn a_killed_writer_keeps_nobody_out() {
+    let site = Site::new();
+    let open = Store::open(&site.paths).unwrap();
+    let alice = open.account(USER).unwrap().unwrap().0;
+    let before = fs::read(&site.paths.database).unwrap();
+    let (database, journal) = killed_writer(&site);
+    assert_ne!(database, before);
+    let leave = || {
+        overwrite(&site.paths.database, &database);
+        fs::write(site.journal(), &journal).unwrap();
+        mode(&site.journal(), 0o600);
+    };
+    leave();
+    assert_eq!(site.log_in(7), Ok(Some(7)));
+    assert_eq!(fs::read(&site.paths.database).unwrap(), before);
+    assert!(!site.journal().exists());
+    // Also when everybody comes at once.
+    leave();
+    let found = thread::scope(|scope| {
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| site.read(USER).unwrap().is_some())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|found| *found).count()
+    });
+    assert_eq!(found, 16);
+    // Also when the login is at its prompt already.
+    leave();
+    let committed = open.commit(&alice, &prove(8), &LIMITS, NOW).unwrap();
+    assert_eq!((committed.last_step(1), fs::read(&site.paths.database).unwrap()), (Some(8), before));
+    site.admin().check().unwrap();
+}
+
+#[test]
+fn a_login_cannot_change_accounts() {
+    let site = Site::new();
+    let before = site.bytes();
+    let mut store = Store::open(&site.paths).unwrap();
+    let nothing = |_: &mut Account, _: &mut State| Ok::<_, Error>(());
+    let outcomes = [
+        store.add("carol", 1003),
+        store.add_all([("carol", 1003, Factors::default())].into_iter()).map(drop),
+        store.change(USER, nothing),
+        store.reset(USER),
+        store.repair(USER, NOW),
+        store.remove(USER),
+    ];
+    for outcome in outcomes {
+        let fault = outcome.unwrap_err().to_string();
+        assert!(fault.contains("readonly"), "{fault}");
+    }
+    assert_eq!(site.bytes(), before);
+}
+
+/// Killed between the record and the database: logins go on as before, the next change works, and what was
+/// half done is never met.
+#[test]
+fn a_killed_change_is_a_change_not_made() {
+    let half = |site: &Site, act: &dyn Fn(&mut Store)| {
+        let database = fs::read(&site.paths.database).unwrap();
+        act(&mut site.admin());
+        overwrite(&site.paths.database, &database);
+    };
+    let spend = |store: &mut Store| {
+        let edit = |account: &mut Account, state: &mut State| {
+            account.factors.recovery = None;
+            state.set_last_step(1, 1_000_000);
+            Ok::<_, Error>(())
+        };
+        store.change(USER, edit).unwrap();
+    };
+    type Act<'a> = &'a dyn Fn(&mut Store);
+    let table: [(&str, Act<'_>); 3] = [
+        ("change", &spend),
+        ("reset", &|store| store.reset(USER).unwrap()),
+        ("repair", &|store| store.repair(USER, NOW).unwrap()),
+    ];
+    for (name, act) in table {
+        let site = Site::new();
+        site.log_in(7).unwrap();
+        let before = site.read(USER).unwrap().unwrap().0;
+        half(&site, act);
+        half(&site, act);
+        // Somebody else's change gets the generation that was half given.
+        site.admin().reset("bob").unwrap();
+        let (account, state) = site.read(USER).unwrap().unwrap();
+        assert_eq!((account.generation, account.factors), (before.generation, before.factors), "{name}");
+        assert_eq!(state.last_step(1), Some(7), "{name}");
+        half(&site, act);
+        assert_eq!(site.log_in(7), Err("used".into()), "{name}");
+        assert_eq!(site.log_in(8), Ok(Some(8)), "{name}");
+        half(&site, act);
+        give(&mut site.admin(), USER, common::factors());
+        assert_eq!(site.read(USER).unwrap().unwrap().1.last_step(1), Some(8), "{name}");
+        assert_eq!(site.log_in(8), Err("used".into()), "{name}");
+        assert_eq!(site.log_in(9), Ok(Some(9)), "{name}");
+    }
+}
+
+/// The same for users who come and go: no account, or a whole one.
+#[test]
+fn a_killed_addition_or_removal_is_tried_again() {
+    let site = Site::new();
+    let database = fs::read(&site.paths.database).unwrap();
+    site.admin().add("carol", 1003).unwrap();
+    overwrite(&site.paths.database, &database);
+    assert!(site.read("carol").unwrap().is_none());
+    site.admin().add("carol", 1003).unwrap();
+    assert!(site.read("carol").unwrap().is_some());
+    // Killed before the record was removed.
+    let record = fs::read(site.record(UID)).unwrap();
+    site.admin().remove(USER).unwrap();
+    fs::write(site.record(UID), record).unwrap();
+    site.admin().add(USER, UID).unwrap();
+    assert_eq!(site.read(USER).unwrap().unwrap().1, State::default());
+    assert_eq!(mode_of(&site.record(UID)), 0o600);
+}
+
+#[test]
+fn many_users_are_added_or_none() {
+    /// So many are read at once.
+    const PORTION: usize = 500;
+    let site = Site::new();
+    let names: Vec<String> = (0..PORTION + 10).map(|n| format!("user{n}")).collect();
+    let user = |n: usize| (names[n].as_str(), 5000 + u32::try_from(n).unwrap(), common::factors());
+    let before = fs::read(&site.paths.database).unwrap();
+    let alices = fs::read(site.record(UID)).unwrap();
+    let taken = (0..20).map(user).chain([("mallory", UID, Factors::default())]);
+    let fault = site.admin().add_all(taken).unwrap_err();
+    assert_eq!(fault.to_string(), "uid 1001 has an account already, as alice");
+    let twice = (0..20).map(user).chain([user(3)]);
+    assert!(matches!(site.admin().add_all(twice), Err(Error::Exists { .. })));
+    assert_eq!(fs::read(&site.paths.database).unwrap(), before);
+    assert_eq!(fs::read(site.record(UID)).unwrap(), alices);
+    assert_eq!(site.admin().add_all((0..PORTION + 10).map(user)).unwrap(), names.len());
+    let mut users = vec![];
+    site.admin().for_each(|found| users.push(found.unwrap().0.uid)).unwrap();
+    assert_eq!(users.len(), names.len() + 2);
+    assert!(users.is_sorted_by(|one, next| one < next));
+}
+
+/// An import of a whole company: logins go on meanwhile, up to its last write.
+#[test]
+fn an_import_keeps_no_login_waiting() {
+    let site = Site::new();
+    let big =
+        |label: &str| Factors { apps: vec![App { label: label.into(), ..common::app(1) }], recovery: None };
+    let label = "x".repeat(50_000);
+    let names: Vec<String> = (0..100).map(|n| format!("user{n}")).collect();
+    let mut logins = vec![];
+    let users = names.iter().zip(5000..).map(|(name, uid)| {
+        // Four megabytes are more than SQLite keeps in memory of what is not committed yet.
+        if uid == 5000 || uid == 5090 {
+            logins.push(site.log_in(uid.into()));
+        }
+        (name.as_str(), uid, big(&label))
+    });
+    site.admin().add_all(users).unwrap();
+    assert_eq!(logins, [Ok(Some(5000)), Ok(Some(5090))]);
+}
+
+/// Nobody's record is where logins of nobody write; an account with its uid would break them all.
+#[test]
+fn nobodys_uid_has_no_account() {
+    let site = Site::new();
+    let fail = Change::Fail { guess: Guess::Code, source: home() };
+    let log_in = || {
+        let request = common::request_of("nobody-of-this-name", None);
+        let mut login = LoginStore::new(&site.paths, &LIMITS, &request);
+        assert!(matches!(login.read(), Event::Account(None)));
+        matches!(login.commit(&fail, NOW), Event::Committed(_))
+    };
+    assert!(log_in());
+    let added = site.admin().add("minus-one", u32::MAX);
+    assert!(added.is_err(), "-1 is no uid");
+    assert!(log_in());
+}
+
+/// Without it, logins of nobody end otherwise than those of enrolled users; no user has it to repair.
+#[test]
+fn nobodys_record_is_mended_by_creating_again() {
+    type Break = fn(&Path);
+    let table: [(&str, Break); 3] = [
+        ("missing", |path| fs::remove_file(path).unwrap()),
+        ("empty", |path| overwrite(path, b"")),
+        ("overwritten", |path| overwrite(path, &[0; RECORD_BYTES])),
+    ];
+    let mut left = vec![];
+    for (name, act) in table {
+        let site = Site::new();
+        act(&site.record(u32::MAX));
+        Store::create(&site.paths).unwrap();
+        let request = common::request_of("nobody-of-this-name", None);
+        let mut login = LoginStore::new(&site.paths, &LIMITS, &request);
+        login.read();
+        let fail = Change::Fail { guess: Guess::Code, source: home() };
+        if !matches!(login.commit(&fail, NOW), Event::Committed(_)) {
+            left.push(name);
+        }
+    }
+    assert_eq!(left, [""; 0]);
+}
+
+/// A hint is to be followed: what it says has to take away what the message says.
+#[test]
+fn the_hint_for_a_secret_that_others_read_ends_that() {
+    let site = Site::new();
+    for path in [&site.paths.key, &site.paths.database, &site.record(UID)] {
+        let before = mode_of(path);
+        mode(path, 0o644);
+        let told = site.read(USER).unwrap_err();
+        assert!(told.contains("can be read by others"), "{told}");
+        assert!(
+            ["go-rwx", "go=", "chmod 0600", "chmod 0400", "chmod 600", "chmod 400"]
+                .iter()
+                .any(|bits| told.contains(bits)),
+            "{told}"
+        );
+        mode(path, before);
+    }
+}
+
+#[test]
+fn a_login_waits_for_another_of_the_same_user_but_not_for_ever() {
+    let site = Site::new();
+    let hold = |uid: u32| {
+        let held = File::open(site.record(uid)).unwrap();
+        held.lock().unwrap();
+        held
+    };
+    let bobs = hold(BOB);
+    assert_eq!(site.log_in(7), Ok(Some(7)), "nobody waits for another user's login");
+    drop(bobs);
+    let alices = hold(UID);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            drop(alices);
+        });
+        assert_eq!(site.log_in(8), Ok(Some(8)));
+    });
+    let stuck = hold(UID);
+    assert!(site.log_in(9).unwrap_err().contains("is held by another process"));
+    drop(stuck);
+    assert_eq!(site.log_in(9), Ok(Some(9)), "the attempt was not lost");
+}
+
+/// What is refused is not stored, not even as another sequence number.
+#[test]
+fn a_conflict_writes_nothing() {
+    let site = Site::new();
+    site.log_in(7).unwrap();
+    let before = site.bytes();
+    assert_eq!(site.log_in(7), Err("used".into()));
+    let store = Store::open(&site.paths).unwrap();
+    let alice = Account { generation: 1, ..store.account(USER).unwrap().unwrap().0 };
+    let stale = store.commit(&alice, &prove(8), &LIMITS, NOW);
+    assert!(matches!(stale, Err(NotCommitted::Conflict(Conflict::Changed))));
+    assert_eq!(site.bytes(), before);
+}
