@@ -226,6 +226,7 @@ fn code(verdict: &Verdict) -> PamResultCode {
             Admission::App { .. }
             | Admission::Recovery { .. }
             | Admission::Proven
+            | Admission::Inside
             | Admission::Exempt { .. }
             | Admission::Off
             | Admission::Observed(_),

@@ -8,9 +8,9 @@ pub mod code;
 pub mod account;
 pub mod policy;
 
-pub mod message;
-
 pub mod login;
+
+pub mod message;
 
 pub mod ports;
 

@@ -157,6 +157,7 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
         Admission::App { label } => format!("accepted app for {whence} label={}", escape(label)),
         Admission::Recovery { left } => format!("accepted recovery code for {whence} left={left}"),
         Admission::Proven => format!("accepted {whence}"),
+        Admission::Inside => format!("not asked {whence} reason=inside"),
         Admission::Exempt { reason, until } => {
             let until = rfc3339(*until);
             format!("exempt {whence} until={until} reason={}", escape(reason))

@@ -87,6 +87,8 @@ pub enum Admission {
     },
     /// The account phase: this handle's auth phase proved a factor.
     Proven,
+    /// The account phase of su or sudo, whose stack asked nothing of somebody who is in already.
+    Inside,
     /// The policy asks nothing of this user.
     Exempt {
         reason: String,
@@ -365,6 +367,9 @@ pub fn account_phase(policy: &Policy, request: &Request, proven: bool, now: u64)
     match waived(policy.decide(request, now)) {
         Some(verdict) => Step::Finish { notice: None, verdict },
         None if proven => Step::Finish { notice: None, verdict: Verdict::Admit(Admission::Proven) },
+        None if !Policy::is_entry(&request.service) => {
+            Step::Finish { notice: None, verdict: Verdict::Admit(Admission::Inside) }
+        }
         None => refused(policy.mode, Refusal::NoFactor),
     }
 }

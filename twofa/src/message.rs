@@ -16,7 +16,7 @@ pub fn prompt(prompt: Prompt) -> &'static str {
 pub fn notice(notice: &Notice, support: Option<&str>) -> String {
     match notice {
         Notice::WrongCode => "Wrong code.".into(),
-        Notice::AlreadyUsed => "This code was already used. Wait for the next one.".into(),
+        Notice::AlreadyUsed => "This code was already used. Take the next one.".into(),
         Notice::PasswordIsNoCode => {
             "That was the login password. A verification code is asked for here.".into()
         }

@@ -137,6 +137,12 @@ impl Policy {
         }
     }
 
+    /// Whether `service` lets somebody in from outside. Who calls su or sudo is in already, and those may have
+    /// their reasons to ask nothing: root's su, sudo's timestamp, NOPASSWD.
+    pub fn is_entry(service: &str) -> bool {
+        !["su", "su-l", "sudo", "sudo-i", "runuser", "runuser-l"].contains(&service)
+    }
+
     pub fn concerns(&self, service: &str) -> bool {
         self.services.iter().any(|listed| listed == service)
     }

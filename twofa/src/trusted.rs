@@ -17,6 +17,8 @@ pub enum Readers {
     Owner,
 }
 
+const OTHERS_READ: &str = "can be read by others";
+
 /// Why a file is not used.
 #[derive(Debug)]
 pub enum Error {
@@ -37,6 +39,9 @@ impl Error {
                 format!("Restore {} or run `twofa-admin init`.", path.display())
             }
             Self::Io(path, _) => format!("Check {} and the disk it is on.", path.display()),
+            Self::Unsafe(path, OTHERS_READ) => {
+                format!("It holds a secret: `chown root:root {0}; chmod go= {0}`.", path.display())
+            }
             Self::Unsafe(path, _) => format!(
                 "Only root may be able to change it: `chown root:root {0}; chmod go-w {0}`.",
                 path.display()
@@ -211,7 +216,7 @@ fn check_file(path: &Path, metadata: &Metadata, readers: Readers) -> Result<(), 
     } else if metadata.mode() & 0o022 != 0 {
         Some("can be changed by others")
     } else if readers == Readers::Owner && metadata.mode() & 0o077 != 0 {
-        Some("can be read by others")
+        Some(OTHERS_READ)
     } else {
         None
     };

@@ -243,10 +243,9 @@ fn a_torn_slot_leaves_the_old_or_the_new_state() {
     site.log_in(8).unwrap();
     let new = fs::read(site.record(UID)).unwrap();
     let store = Store::open(&site.paths).unwrap();
-    let alice = store.account(USER).unwrap().unwrap().0;
     let steps = |bytes: &[u8], whole: bool, what: String| {
         fs::write(site.record(UID), bytes).unwrap();
-        let step = store.state(&alice).unwrap().last_step(1);
+        let step = store.account(USER).unwrap().unwrap().1.last_step(1);
         assert_eq!(step, Some(if whole { 8 } else { 7 }), "{what}");
     };
     let differs: Vec<usize> = (0..RECORD_BYTES).filter(|at| old[*at] != new[*at]).collect();

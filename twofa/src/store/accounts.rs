@@ -41,7 +41,11 @@ impl Accounts {
         let real = std::fs::canonicalize(path).map_err(|error| trusted::Error::Io(path.into(), error))?;
         let accounts = Self { connection: connect(&real)?, path: path.into() };
         accounts.refuse_foreign()?;
-        let pragmas = if change { "PRAGMA synchronous = EXTRA" } else { "PRAGMA query_only = ON" };
+        let pragmas = match change {
+            // Spilling an unfinished change to the file would lock out logins until it is finished.
+            true => "PRAGMA synchronous = EXTRA; PRAGMA cache_spill = OFF",
+            false => "PRAGMA query_only = ON",
+        };
         accounts.connection.execute_batch(pragmas).map_err(|error| accounts.fault(error))?;
         Ok(accounts)
     }

@@ -54,6 +54,8 @@ pub enum Error {
         user: String,
     },
     NoUser(String),
+    /// The uid is -1, which chown(2) and others take for none.
+    NoUid(String),
 }
 
 impl Error {
@@ -82,6 +84,7 @@ impl Error {
             Self::UidTaken { user, .. } => {
                 format!("One uid has one account. Remove it with `twofa-admin user remove {user}`.")
             }
+            Self::NoUid(_) => "Give the user a uid below 4294967295.".into(),
             Self::NoUser(user) => format!("Add the user with `twofa-admin user add {user}`."),
         }
     }
@@ -111,6 +114,7 @@ impl fmt::Display for Error {
             Self::UidTaken { uid, user } => {
                 write!(f, "uid {uid} has an account already, as {user}")
             }
+            Self::NoUid(user) => write!(f, "{user} has the uid -1, which is none"),
             Self::NoUser(user) => write!(f, "{user} has no account"),
         }
     }
@@ -200,9 +204,10 @@ impl Store {
         let sealer = read_key(&paths.key)?;
         let records = records(paths);
         make_folder(&records)?;
-        let decoy = record::path(&records, DECOY_UID);
-        if !decoy.exists() {
-            trusted::create(&decoy, &record::new(DECOY, &State::default(), &sealer)?, 0o600)?;
+        let decoy =
+            Record::open(&records, DECOY_UID, &sealer).and_then(|record| record.read(DECOY.generation));
+        if let Err(Error::NoRecord(path) | Error::BrokenRecord(path)) = decoy {
+            trusted::replace(&path, &record::new(DECOY, &State::default(), &sealer)?, 0o600)?;
         }
         if !paths.database.exists() {
             Accounts::create(&paths.database)?;
@@ -216,28 +221,29 @@ impl Store {
     ///
     /// When either is damaged or missing; no account is `None`.
     pub fn account(&self, user: &str) -> Result<Option<(Account, State)>, Error> {
-        let Some(account) = self.accounts.find(user, &self.sealer)? else {
-            return Ok(None);
-        };
-        let state = self.state(&account)?;
-        Ok(Some((account, state)))
+        match self.accounts.find(user, &self.sealer)? {
+            Some(account) => self.with_state(account),
+            None => Ok(None),
+        }
     }
 
-    /// The state of an account.
-    ///
-    /// # Errors
-    ///
-    /// When its record is missing or damaged.
-    pub fn state(&self, account: &Account) -> Result<State, Error> {
-        let unlocked = Record::open(&self.records, account.uid, &self.sealer)?.read(account.generation);
-        let slot = match unlocked {
-            // Two logins may have overwritten both slots while they were read. Under the lock it shows.
-            Err(Error::BrokenRecord(_)) => {
-                Record::lock(&self.records, account.uid, &self.sealer)?.read(account.generation)
-            }
-            read => read,
+    /// An account just read, and its state: read again, both, if they changed in between.
+    fn with_state(&self, account: Account) -> Result<Option<(Account, State)>, Error> {
+        let unlocked = Record::open(&self.records, account.uid, &self.sealer)
+            .and_then(|record| record.read(account.generation));
+        match unlocked {
+            Ok(slot) => return Ok(Some((account, slot.state))),
+            Err(Error::BrokenRecord(_) | Error::NoRecord(_)) => {}
+            Err(error) => return Err(error),
+        }
+        // An administrator's change, or two logins that overwrote both slots while they were read. Under the
+        // lock neither happens.
+        let held = Record::lock(&self.records, account.uid, &self.sealer);
+        let Some(account) = self.accounts.find(&account.user, &self.sealer)? else {
+            return Ok(None);
         };
-        Ok(slot?.state)
+        let slot = held?.read(account.generation)?;
+        Ok(Some((account, slot.state)))
     }
 
     /// Makes one change of a login, or none: on disk when this returns the new state.
@@ -252,11 +258,12 @@ impl Store {
         limits: &Limits,
         now: u64,
     ) -> Result<State, NotCommitted> {
-        let record = Record::lock(&self.records, account.uid, &self.sealer)?;
+        let record = Record::lock(&self.records, account.uid, &self.sealer);
         // Under the lock that an administrator's change holds too: the answer stays true until the end.
         if self.accounts.generation(account.uid)? != Some(account.generation) {
             return Err(NotCommitted::Conflict(Conflict::Changed));
         }
+        let record = record?;
         let slot = record.read(account.generation)?;
         let next = slot.state.apply(change, limits, now).map_err(NotCommitted::Conflict)?;
         record.write(&slot, account.generation, &next)?;
@@ -306,6 +313,9 @@ impl Store {
         let edit = self.accounts.begin()?;
         let mut added = 0;
         for (user, uid, factors) in users {
+            if uid == DECOY_UID {
+                return Err(Error::NoUid(user.into()));
+            }
             edit.refuse_taken(user, uid)?;
             let account = Account { user: user.into(), uid, generation: edit.next_generation()?, factors };
             // No account has this uid: a file of this name is what a killed predecessor left.
@@ -434,8 +444,8 @@ impl Store {
     pub fn for_each(&self, mut visit: impl FnMut(Result<(Account, State), Error>)) -> Result<(), Error> {
         self.accounts.for_each(&self.sealer, |account| {
             visit(account.and_then(|account| {
-                let state = self.state(&account)?;
-                Ok((account, state))
+                let user = account.user.clone();
+                self.with_state(account)?.ok_or(Error::NoUser(user))
             }));
         })
     }

@@ -93,13 +93,14 @@ impl<'a> Record<'a> {
 
     /// The slot that counts for `generation`.
     pub(super) fn read(&self, generation: u64) -> Result<Slot, Error> {
-        let mut bytes = Zeroizing::new([0; RECORD_BYTES]);
-        match self.file.read_exact_at(&mut bytes[..], 0) {
-            Ok(()) => {}
-            // Cut short: what is missing reads as an empty slot.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            Err(error) => return Err(self.io(error)),
+        // No crash of ours changes the size. What is cut off could be the newest state; the older one would
+        // admit a code again.
+        let length = self.file.metadata().map_err(|error| self.io(error))?.len();
+        if length != RECORD_BYTES as u64 {
+            return Err(Error::BrokenRecord(self.path.clone()));
         }
+        let mut bytes = Zeroizing::new([0; RECORD_BYTES]);
+        self.file.read_exact_at(&mut bytes[..], 0).map_err(|error| self.io(error))?;
         let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
         let owner = Owner { uid: self.uid, generation };
         let decoded = (0u64..).zip(slots).filter_map(|(index, slot)| {
