@@ -11,15 +11,15 @@ const MAX_SOURCES: usize = 16;
 
 /// Locks and grace follow the highest time ever seen, less what a clock may be corrected by.
 const CLOCK_TOLERANCE: u64 = 300;
+/// Further back than this, the time seen was the wrong one: a clock that once ran ahead must not freeze all locks.
+/// Nothing that a code is worth depends on it: used steps stay used.
+const CLOCK_LEAD: u64 = 3600;
 
 /// Failures are forgotten in full after this long without one.
 const QUIET: u64 = 30 * 24 * 3600;
 /// How long an address is remembered after its last failure, for the doubling of its lock.
 const REMEMBERED: u64 = 24 * 3600;
 const MAX_LOCK: u64 = 3600;
-/// Ten wrong recovery codes close that door for a day, and no other.
-const RECOVERY_FAILURES: u8 = 10;
-const RECOVERY_LOCK: u64 = 24 * 3600;
 
 /// One user: who it is on this host, and the factors.
 #[derive(Clone, Debug)]
@@ -94,8 +94,6 @@ pub enum Lock {
     Address(u64),
     /// All codes but recovery codes, until an administrator unlocks the user.
     Total,
-    /// Recovery codes, until then.
-    Recovery(u64),
 }
 
 /// What an answer proved; spending it is what makes it count.
@@ -115,7 +113,8 @@ pub struct Spent {
     pub step: u64,
 }
 
-/// The two kinds of wrong answer, counted apart.
+/// The two kinds of wrong answer. Both count against the address they come from; towards the hard stop only codes
+/// do, as 120 bits are not guessed: whoever sets it off cannot close the way back in too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guess {
     Code,
@@ -155,8 +154,6 @@ pub struct State {
     /// Failures from anywhere, and when the last one was.
     total: u16,
     last_failure: u64,
-    recovery_failures: u8,
-    recovery_locked_until: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,10 +167,21 @@ struct Failures {
 }
 
 impl Failures {
+    /// A lock that ends later than any lock made now would is a wrong clock's.
+    fn is_locked(&self, limits: &Limits, now: u64) -> bool {
+        let longest = longest_lock(limits).saturating_add(CLOCK_TOLERANCE);
+        now < self.locked_until && self.locked_until - now <= longest
+    }
+
     /// Neither locked nor worth remembering for the next lock.
     fn is_over(&self, now: u64) -> bool {
         now >= self.locked_until && now.saturating_sub(self.last) > REMEMBERED
     }
+}
+
+/// In seconds.
+fn longest_lock(limits: &Limits) -> u64 {
+    MAX_LOCK.max(limits.window)
 }
 
 impl State {
@@ -197,9 +205,10 @@ impl State {
             }
             Change::Fail { guess, source } => {
                 self.refuse_if_locked(*guess, *source, limits, now)?;
-                match guess {
-                    Guess::Code => next.charge(*source, limits, now),
-                    Guess::Recovery => next.charge_recovery(now),
+                next.charge_address(*source, limits, now);
+                if *guess == Guess::Code {
+                    next.total = self.failures_in_all(now).saturating_add(1);
+                    next.last_failure = now;
                 }
             }
             Change::Unlock => {
@@ -207,8 +216,6 @@ impl State {
                 next.seen = clock;
                 next.failures.clear();
                 next.total = 0;
-                next.recovery_failures = 0;
-                next.recovery_locked_until = 0;
             }
         }
         Ok(next)
@@ -217,7 +224,7 @@ impl State {
     /// The lock that stops every answer from `source`, or all but recovery codes.
     pub fn lock(&self, source: Source, limits: &Limits, now: u64) -> Option<Lock> {
         let now = self.clock(now);
-        let held = self.failures.iter().find(|held| held.source == source && now < held.locked_until);
+        let held = self.failures.iter().find(|held| held.source == source && held.is_locked(limits, now));
         match held {
             Some(held) => Some(Lock::Address(held.locked_until)),
             None => (self.failures_in_all(now) >= limits.total).then_some(Lock::Total),
@@ -230,16 +237,11 @@ impl State {
     }
 
     /// The address locks that hold now: how many, and when the last of them ends.
-    pub fn address_locks(&self, now: u64) -> Option<(usize, u64)> {
+    pub fn address_locks(&self, limits: &Limits, now: u64) -> Option<(usize, u64)> {
         let now = self.clock(now);
-        let held = self.failures.iter().filter(|held| now < held.locked_until);
+        let held = self.failures.iter().filter(|held| held.is_locked(limits, now));
         let (count, until) = held.fold((0, 0), |(n, until), held| (n + 1, held.locked_until.max(until)));
         (count > 0).then_some((count, until))
-    }
-
-    /// When recovery codes are accepted again, if they are locked now.
-    pub fn recovery_lock(&self, now: u64) -> Option<u64> {
-        (self.clock(now) < self.recovery_locked_until).then_some(self.recovery_locked_until)
     }
 
     /// How many codes of a set of `total` are left.
@@ -268,9 +270,19 @@ impl State {
         self.spent.retain(|spent| spent.app != app);
     }
 
+    /// A step that a clock running ahead had marked as spent, brought back to what could have been used by now.
+    pub fn cap_last_step(&mut self, app: u8, newest: u64) {
+        for spent in self.spent.iter_mut().filter(|spent| spent.app == app) {
+            spent.step = spent.step.min(newest);
+        }
+    }
+
     /// The time that locks follow: a clock set back does not shorten what was already waited for,
     /// nor end anything.
     fn clock(&self, now: u64) -> u64 {
+        if self.seen > now.saturating_add(CLOCK_LEAD) {
+            return now;
+        }
         now.max(self.seen.saturating_sub(CLOCK_TOLERANCE))
     }
 
@@ -283,12 +295,8 @@ impl State {
     ) -> Result<(), Conflict> {
         match (self.lock(source, limits, now), guess) {
             // The hard stop is about guessing six digits; 120 bits are not guessed.
-            (None | Some(Lock::Total), Guess::Recovery) => match self.recovery_lock(now) {
-                Some(until) => Err(Conflict::Locked(Lock::Recovery(until))),
-                None => Ok(()),
-            },
+            (None, _) | (Some(Lock::Total), Guess::Recovery) => Ok(()),
             (Some(lock), _) => Err(Conflict::Locked(lock)),
-            (None, Guess::Code) => Ok(()),
         }
     }
 
@@ -312,15 +320,12 @@ impl State {
                     return Err(Conflict::Used);
                 }
                 self.recovery_used |= bit;
-                self.recovery_failures = 0;
             }
         }
         Ok(())
     }
 
-    fn charge(&mut self, source: Source, limits: &Limits, now: u64) {
-        self.total = self.failures_in_all(now).saturating_add(1);
-        self.last_failure = now;
+    fn charge_address(&mut self, source: Source, limits: &Limits, now: u64) {
         let mut held = self.take_failures(source);
         if now.saturating_sub(held.last) > limits.window {
             held.count = 0;
@@ -329,7 +334,7 @@ impl State {
         held.last = now;
         if held.count >= limits.failures {
             let doubled = limits.window.saturating_mul(1 << held.locks.min(16));
-            held.locked_until = now.saturating_add(doubled.min(MAX_LOCK.max(limits.window)));
+            held.locked_until = now.saturating_add(doubled.min(longest_lock(limits)));
             held.locks = held.locks.saturating_add(1);
             held.count = 0;
         }
@@ -351,14 +356,6 @@ impl State {
             }
         }
         Failures { source, count: 0, last: 0, locks: 0, locked_until: 0 }
-    }
-
-    fn charge_recovery(&mut self, now: u64) {
-        self.recovery_failures = self.recovery_failures.saturating_add(1);
-        if self.recovery_failures >= RECOVERY_FAILURES {
-            self.recovery_failures = 0;
-            self.recovery_locked_until = now.saturating_add(RECOVERY_LOCK);
-        }
     }
 }
 
@@ -395,8 +392,6 @@ pub(crate) mod tests {
             failures: (0..MAX_SOURCES as u16).map(failures).collect(),
             total: u16::MAX,
             last_failure: u64::MAX,
-            recovery_failures: u8::MAX,
-            recovery_locked_until: u64::MAX,
         }
     }
 
@@ -522,18 +517,17 @@ pub(crate) mod tests {
         assert_eq!(there, Some(Lock::Address(NOW + 900)));
     }
 
+    /// Who has the password can set off the hard stop; the way back in stays open everywhere else.
     #[test]
-    fn recovery_codes_are_counted_apart() {
-        let state = after(&State::default(), 9, &wrong_recovery(), NOW);
-        assert_eq!(state.recovery_lock(NOW), None);
-        assert_eq!(after(&state, 1, &recovery(0), NOW).recovery_failures, 0);
-        let state = after(&state, 1, &wrong_recovery(), NOW);
-        assert_eq!(state.recovery_lock(NOW), Some(NOW + RECOVERY_LOCK));
-        let locked = Err(Conflict::Locked(Lock::Recovery(NOW + RECOVERY_LOCK)));
-        assert_eq!(state.apply(&recovery(0), &LIMITS, NOW + RECOVERY_LOCK - 1), locked);
-        assert!(state.apply(&recovery(0), &LIMITS, NOW + RECOVERY_LOCK).is_ok());
-        assert!(state.apply(&right(7, 0), &LIMITS, NOW).is_ok(), "the app goes on");
+    fn wrong_recovery_codes_lock_their_address_only() {
+        let state = after(&State::default(), 5, &wrong_recovery(), NOW);
+        assert_eq!(state.lock(home(), &LIMITS, NOW), Some(Lock::Address(NOW + 900)));
         assert_eq!(state.failures_in_all(NOW), 0);
+        let hard = State { total: LIMITS.total, last_failure: NOW, ..state };
+        let elsewhere = Change::Prove { proof: Proof::Recovery(0), source: source("203.0.113.5"), typos: 0 };
+        assert!(hard.apply(&elsewhere, &LIMITS, NOW).is_ok());
+        let locked = Err(Conflict::Locked(Lock::Address(NOW + 900)));
+        assert_eq!(hard.apply(&recovery(0), &LIMITS, NOW), locked);
     }
 
     #[test]
@@ -571,7 +565,7 @@ pub(crate) mod tests {
     fn a_clock_set_back_ends_no_lock() {
         let state = after(&State::default(), 5, &wrong(home()), NOW);
         let lock = Some(Lock::Address(NOW + 900));
-        for back in [0, 1, 299, 300, 301, 3600, NOW] {
+        for back in [0, 1, 299, 300, 301, 3600] {
             assert_eq!(state.lock(home(), &LIMITS, NOW - back), lock, "{back}");
         }
         let state = after(&state, 1, &wrong(source("192.0.2.8")), NOW + 950);
@@ -579,16 +573,23 @@ pub(crate) mod tests {
         assert_eq!(after(&state, 1, &wrong(source("192.0.2.8")), 0).seen, NOW + 950);
     }
 
-    /// A clock that ran far ahead leaves locks that nobody could wait for.
+    /// A clock that ran far ahead leaves no lock that nobody could wait for, and used codes stay used.
     #[test]
-    fn an_unlock_brings_the_clock_back() {
-        let ahead = NOW + 10 * 365 * 24 * 3600;
-        let state = after(&State::default(), 5, &wrong(home()), ahead);
-        assert!(state.lock(home(), &LIMITS, NOW).is_some());
-        let state = after(&state, 1, &Change::Unlock, NOW);
-        assert_eq!((state.seen, state.lock(home(), &LIMITS, NOW)), (NOW, None));
-        let state = after(&state, 5, &wrong(home()), NOW);
-        assert_eq!(state.lock(home(), &LIMITS, NOW), Some(Lock::Address(NOW + 900)));
+    fn a_clock_that_ran_ahead_freezes_nothing() {
+        for ahead in [3601, 24 * 3600, 10 * 365 * 24 * 3600] {
+            let state = after(&State::default(), 1, &right(7, 0), NOW + ahead);
+            let state = after(&state, 5, &wrong(home()), NOW + ahead);
+            assert_eq!(state.lock(home(), &LIMITS, NOW), None, "{ahead}");
+            assert_eq!(state.apply(&right(7, 0), &LIMITS, NOW), Err(Conflict::Used), "{ahead}");
+            let state = after(&state, 5, &wrong(source("192.0.2.8")), NOW);
+            let lock = state.lock(source("192.0.2.8"), &LIMITS, NOW);
+            assert_eq!(lock, Some(Lock::Address(NOW + 900)), "{ahead}");
+            assert_eq!(state.lock(source("192.0.2.8"), &LIMITS, NOW + 900), None, "{ahead}");
+        }
+        let mut state = after(&State::default(), 1, &right(1_000_000, 0), NOW);
+        state.cap_last_step(1, 7);
+        assert_eq!(state.apply(&right(7, 0), &LIMITS, NOW), Err(Conflict::Used));
+        assert!(state.apply(&right(8, 0), &LIMITS, NOW).is_ok());
     }
 
     /// Someone with a whole network at hand neither grows the record nor gets more guesses.

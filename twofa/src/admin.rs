@@ -21,7 +21,6 @@ pub struct UserReport {
     pub locked_addresses: usize,
     /// Until when the last of them is.
     pub addresses_locked_until: Option<String>,
-    pub recovery_locked_until: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +41,7 @@ impl UserReport {
             step: app.shape.step,
             enrolled: rfc3339(app.added),
         };
-        let addresses = state.address_locks(now);
+        let addresses = state.address_locks(limits, now);
         let failures = state.failures_in_all(now);
         Self {
             user: account.user.clone(),
@@ -53,7 +52,6 @@ impl UserReport {
             locked: failures >= limits.total,
             locked_addresses: addresses.map_or(0, |(count, _)| count),
             addresses_locked_until: addresses.map(|(_, until)| rfc3339(until)),
-            recovery_locked_until: state.recovery_lock(now).map(rfc3339),
         }
     }
 }

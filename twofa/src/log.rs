@@ -202,9 +202,6 @@ pub fn reason(refusal: Refusal) -> String {
         Refusal::Locked(Lock::Address(until)) => {
             return format!("locked until={}", rfc3339(until));
         }
-        Refusal::Locked(Lock::Recovery(until)) => {
-            return format!("recovery-locked until={}", rfc3339(until));
-        }
         Refusal::Blank => "no-code-typed",
         Refusal::Fake => "refused-by-sshd",
         Refusal::NoAnswer => "aborted",

@@ -210,10 +210,11 @@ impl<'a> Login<'a> {
             return self.ask_decoy(Refusal::NotEnrolled);
         }
         let lock = state.lock(self.source(), &self.policy.limits, now);
+        let recovery_left = account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()));
         self.subject = Subject::Enrolled(Box::new(account));
         match lock {
             None => self.ask(None),
-            Some(Lock::Total) => {
+            Some(Lock::Total) if recovery_left > 0 => {
                 self.prompt = Prompt::RecoveryOnly;
                 self.ask(Some(Notice::Locked(Lock::Total)))
             }
@@ -242,17 +243,25 @@ impl<'a> Login<'a> {
             // The dialogue goes on as for a wrong code, so that it tells nothing; nobody is charged.
             Answer::Fake => match self.subject {
                 Subject::Enrolled(_) => self.again(Notice::WrongCode, Refusal::Fake),
-                Subject::Decoy(_) => self.fail(Guess::Code),
+                Subject::Decoy(_) => self.fail(self.guess()),
             },
             Answer::Code(digits) => match self.prove_app(digits, now) {
                 Some((proof, admission)) => self.prove(proof, admission),
-                None => self.fail(Guess::Code),
+                None => self.fail(self.guess()),
             },
             Answer::Recovery(code) => match self.prove_recovery(code) {
                 Some((proof, admission)) => self.prove(proof, admission),
                 None => self.fail(Guess::Recovery),
             },
-            Answer::Malformed => self.fail(Guess::Code),
+            Answer::Malformed => self.fail(self.guess()),
+        }
+    }
+
+    /// What a wrong answer that is no recovery code was an attempt at.
+    fn guess(&self) -> Guess {
+        match self.prompt {
+            Prompt::App => Guess::Code,
+            Prompt::RecoveryOnly => Guess::Recovery,
         }
     }
 

@@ -40,9 +40,6 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
 fn locked(lock: Lock) -> String {
     match lock {
         Lock::Address(until) => format!("Too many failed codes. Try again after {}.", utc(until)),
-        Lock::Recovery(until) => {
-            format!("Too many failed recovery codes. Try again after {}.", utc(until))
-        }
         Lock::Total => "Too many failed codes. Only a recovery code is accepted now.".into(),
     }
 }
@@ -95,7 +92,7 @@ mod tests {
     /// PAM_MAX_MSG_SIZE is 512; texts end without a newline.
     #[test]
     fn texts_fit_a_pam_message() {
-        let locks = [Lock::Address(1), Lock::Recovery(1), Lock::Total].map(Notice::Locked);
+        let locks = [Lock::Address(1), Lock::Total].map(Notice::Locked);
         let others = [
             Notice::WrongCode,
             Notice::AlreadyUsed,

@@ -4,7 +4,7 @@ use crate::policy::Known;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::ffi::CString;
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// NSS was asked and did not answer; that is not "no such user".
 #[derive(Debug)]
@@ -35,6 +35,12 @@ pub fn random<const N: usize>() -> Result<[u8; N], LookupError> {
         Ok(()) => Ok(bytes),
         Err(error) => Err(LookupError(format!("no random numbers: {error}"))),
     }
+}
+
+/// The clock that nobody sets, for waiting.
+#[allow(clippy::disallowed_methods)] // here is where the clock is read
+pub(crate) fn uptime() -> Instant {
+    Instant::now()
 }
 
 /// A short wait for a lock that somebody else holds.

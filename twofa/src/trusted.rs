@@ -149,10 +149,7 @@ pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<(), Er
 
 fn replace_with(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<(), Error> {
     check_folders(path)?;
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    // Two commands at once do not write the same file.
-    name.push(format!(".new-{}", std::process::id()));
-    let new = path.with_file_name(name);
+    let new = scratch(path);
     // Left by a killed predecessor of the same number; nobody else can have put it there.
     let _ = fs::remove_file(&new);
     let written = write_new(&new, content, mode, sync).and_then(|()| {
@@ -165,15 +162,36 @@ fn replace_with(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<()
     written
 }
 
-/// Makes a new file, on disk before this returns.
+/// Makes a new file in one step, on disk before this returns.
 ///
 /// # Errors
 ///
 /// When it exists, or the disk does not take it.
 pub fn create(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     check_folders(path)?;
-    write_new(path, content, mode, true)?;
+    let new = scratch(path);
+    let _ = fs::remove_file(&new);
+    write_new(&new, content, mode, true)?;
+    publish(&new, path)
+}
+
+/// Gives a finished file its name, unless something has that name.
+///
+/// # Errors
+///
+/// When something has, or the disk does not take it; the file is gone then.
+pub fn publish(new: &Path, path: &Path) -> Result<(), Error> {
+    let linked = fs::hard_link(new, path).map_err(|error| Error::Io(path.into(), error));
+    let _ = fs::remove_file(new);
+    linked?;
     sync_folder(path)
+}
+
+/// The name of a file that is not finished; two commands at once do not write the same one.
+pub fn scratch(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".new-{}", std::process::id()));
+    path.with_file_name(name)
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<(), Error> {

@@ -44,9 +44,10 @@ struct Tally {
 }
 
 impl Model {
-    /// A clock set back counts as five minutes before the highest time seen, at most.
+    /// A clock set back counts as five minutes before the highest time seen, at most; by more than an hour, it
+    /// was wrong before.
     fn time(&self, clock: u64) -> u64 {
-        clock.max(self.high.saturating_sub(5 * MINUTE))
+        if self.high > clock + 60 * MINUTE { clock } else { clock.max(self.high.saturating_sub(5 * MINUTE)) }
     }
 
     fn judge(&self, change: &Change, clock: u64) -> Result<(), Conflict> {
@@ -80,13 +81,12 @@ impl Model {
     /// The hard stop leaves recovery codes; an address that is locked is locked for all.
     fn refuse_recovery_locked(&self, source: Source, time: u64) -> Result<(), Conflict> {
         let address = self.lock(source, time).filter(|lock| *lock != Lock::Total);
-        let lock = address.or_else(|| self.recovery_lock(time).map(Lock::Recovery));
-        lock.map_or(Ok(()), |lock| Err(Conflict::Locked(lock)))
+        address.map_or(Ok(()), |lock| Err(Conflict::Locked(lock)))
     }
 
     fn lock(&self, source: Source, time: u64) -> Option<Lock> {
         let until = self.address(source).until;
-        if time < until {
+        if time < until && until <= time + 65 * MINUTE {
             return Some(Lock::Address(until));
         }
         (self.total(time) >= LIMITS.total).then_some(Lock::Total)
@@ -101,7 +101,7 @@ impl Model {
                 tally = Tally::default();
             }
             match change {
-                Change::Fail { guess: Guess::Code, source: failed } if *failed == source => {
+                Change::Fail { source: failed, .. } if *failed == source => {
                     let late = time.saturating_sub(tally.last) > LIMITS.window;
                     tally.count = if late { 1 } else { tally.count + 1 };
                     tally.last = *time;
@@ -134,25 +134,6 @@ impl Model {
             }
         }
         if time.saturating_sub(last) > 30 * DAY { 0 } else { total }
-    }
-
-    /// Ten wrong recovery codes lock recovery for a day.
-    fn recovery_lock(&self, time: u64) -> Option<u64> {
-        let (mut count, mut until) = (0, 0);
-        for (time, change) in &self.accepted {
-            match change {
-                Change::Fail { guess: Guess::Recovery, .. } => {
-                    count += 1;
-                    if count == 10 {
-                        (count, until) = (0, time + DAY);
-                    }
-                }
-                Change::Prove { proof: Proof::Recovery(_), .. } => count = 0,
-                Change::Unlock => (count, until) = (0, 0),
-                _ => {}
-            }
-        }
-        (time < until).then_some(until)
     }
 
     fn spent(&self) -> impl Iterator<Item = Spent> {
@@ -274,7 +255,6 @@ impl Pair {
         let time = model.time(clock);
         assert_eq!(state.seen, model.high);
         assert_eq!(state.failures_in_all(clock), model.total(time));
-        assert_eq!(state.recovery_lock(clock), model.recovery_lock(time));
         assert_eq!(state.recovery_left(RECOVERY_CODES), RECOVERY_CODES - model.used().count());
         for app in APPS {
             assert_eq!(state.last_step(app), model.newest(app));
@@ -283,9 +263,13 @@ impl Pair {
         for source in sources() {
             assert_eq!(state.lock(source, &LIMITS, clock), model.lock(source, time));
             let until = model.address(source).until;
-            held = if time < until { (held.0 + 1, held.1.max(until)) } else { held };
+            held = if matches!(model.lock(source, time), Some(Lock::Address(_))) {
+                (held.0 + 1, held.1.max(until))
+            } else {
+                held
+            };
         }
-        assert_eq!(state.address_locks(clock), (held.0 > 0).then_some(held));
+        assert_eq!(state.address_locks(&LIMITS, clock), (held.0 > 0).then_some(held));
     }
 
     /// A code opens one login, and none after a newer one did.
@@ -302,7 +286,9 @@ impl Pair {
     /// A lock ends when its time was seen, or by an administrator: never earlier, wherever the clock goes.
     fn check_locks(&mut self) {
         let reached = self.clock.max(self.state.seen);
-        self.seen.retain(|(_, until)| reached < *until);
+        // Nor when the clock is set back so far that it must have been wrong before.
+        let wrong = self.state.seen > self.clock + 60 * MINUTE;
+        self.seen.retain(|(_, until)| reached < *until && !wrong);
         for (source, until) in &self.seen {
             match self.state.lock(*source, &LIMITS, self.clock) {
                 Some(Lock::Address(now)) => assert!(now >= *until),

@@ -52,9 +52,7 @@ impl Accounts {
 
     /// Makes an empty database: in full, or not at all.
     pub(super) fn create(path: &Path) -> Result<(), Error> {
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(".new");
-        let new = path.with_file_name(name);
+        let new = trusted::scratch(path);
         let _ = std::fs::remove_file(&new);
         trusted::create(&new, b"", 0o600)?;
         let real = std::fs::canonicalize(&new).map_err(|error| trusted::Error::Io(new.clone(), error))?;
@@ -64,9 +62,7 @@ impl Accounts {
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         ));
         made.and_then(|()| connection.close().map_err(|(_, error)| error)).map_err(Error::Database)?;
-        let renamed = std::fs::rename(&new, path);
-        renamed.map_err(|error| trusted::Error::Io(path.into(), error))?;
-        Ok(trusted::sync_folder(path)?)
+        Ok(trusted::publish(&new, path)?)
     }
 
     fn refuse_foreign(&self) -> Result<(), Error> {
@@ -88,7 +84,9 @@ impl Accounts {
 
     /// The current generation of the account with `uid`.
     pub(super) fn generation(&self, uid: u32) -> Result<Option<u64>, Error> {
-        generation(&self.connection, uid).map_err(|error| self.fault(error))
+        let sql = "SELECT generation FROM account WHERE uid = ?1";
+        let row = self.connection.query_row(sql, [uid], |row| row.get(0));
+        row.optional().map_err(|error| self.fault(error))
     }
 
     /// The uid of a user whose factors may be unreadable.
@@ -159,8 +157,11 @@ impl Edit<'_> {
         find(&self.transaction, user, sealer).map_err(|error| locate(&self.path, error))
     }
 
-    pub(super) fn generation(&self, uid: u32) -> Result<Option<u64>, Error> {
-        generation(&self.transaction, uid).map_err(|error| self.fault(error))
+    /// The generation of `user`, if the account still has the uid that it had when its record was locked.
+    pub(super) fn generation_of(&self, user: &str, uid: u32) -> Result<u64, Error> {
+        let sql = "SELECT generation FROM account WHERE name = ?1 AND uid = ?2";
+        let row = self.transaction.query_row(sql, params![user, uid], |row| row.get(0));
+        row.optional().map_err(|error| self.fault(error))?.ok_or_else(|| Error::NoUser(user.into()))
     }
 
     /// A generation that no account ever had.
@@ -236,11 +237,6 @@ impl Sealed {
         };
         Ok(Account { user: self.user, uid: self.uid, generation: self.generation, factors })
     }
-}
-
-fn generation(connection: &Connection, uid: u32) -> rusqlite::Result<Option<u64>> {
-    let sql = "SELECT generation FROM account WHERE uid = ?1";
-    connection.query_row(sql, [uid], |row| row.get(0)).optional()
 }
 
 fn find(connection: &Connection, user: &str, sealer: &Sealer) -> Result<Option<Account>, Error> {

@@ -398,7 +398,7 @@ impl Store {
             held => Some(held?),
         };
         let edit = self.accounts.begin()?;
-        let before = edit.generation(uid)?.ok_or_else(|| Error::NoUser(user.into()))?;
+        let before = edit.generation_of(user, uid)?;
         let (factors, mut state) = make(&edit, &self.sealer)?;
         let account = Account { user: user.into(), uid, generation: edit.next_generation()?, factors };
         match held.as_ref().map(|record| (record, record.read(before))) {
@@ -425,6 +425,7 @@ impl Store {
         let uid = self.accounts.uid(user)?.ok_or_else(|| Error::NoUser(user.into()))?;
         let held = Record::lock(&self.records, uid, &self.sealer);
         let edit = self.accounts.begin()?;
+        edit.generation_of(user, uid)?;
         edit.delete(uid)?;
         edit.commit()?;
         // Without an account it means nothing, and is replaced if the uid gets one again.

@@ -68,14 +68,11 @@ impl<'a> Record<'a> {
     /// Opens the record of `uid` and waits until nobody else holds it.
     pub(super) fn lock(folder: &Path, uid: u32, sealer: &'a Sealer) -> Result<Self, Error> {
         let record = Self::open_for(folder, uid, sealer, true)?;
-        let mut waited = Duration::ZERO;
+        let began = system::uptime();
         loop {
             match record.file.try_lock() {
                 Ok(()) => return Ok(record),
-                Err(TryLockError::WouldBlock) if waited < LOCK_WAIT => {
-                    system::pause(LOCK_PAUSE);
-                    waited += LOCK_PAUSE;
-                }
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT => system::pause(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => return Err(Error::Busy(record.path)),
                 Err(TryLockError::Error(error)) => return Err(record.io(error)),
             }
