@@ -9,20 +9,21 @@ services = ["sshd", "login", "su"]
 support = "Call the help desk, extension 42."
 "#;
 
-/// Password, then code. `requisite`: who does not know the password is not asked for a code.
+/// Password, then code. `requisite`: who does not know the password is not asked for a code. Our account line is
+/// the first: no later `sufficient` one can end the stack before it.
 pub const PASSWORD_AND_CODE: &str = "\
 auth requisite pam_unix.so nodelay
 auth required pam_twofa.so
-account required pam_unix.so
-account required pam_twofa.so";
+account required pam_twofa.so
+account required pam_unix.so";
 
 /// The same, but whoever has shown a key to sshd is not asked for the password.
 pub const KEY_OR_PASSWORD_AND_CODE: &str = "\
 auth [success=1 default=ignore] pam_twofa.so pubkey_is_first_factor
 auth requisite pam_unix.so nodelay
 auth required pam_twofa.so
-account required pam_unix.so
-account required pam_twofa.so";
+account required pam_twofa.so
+account required pam_unix.so";
 
 /// Key and code, and for people without a key password and code.
 pub const SSHD_KEY_OR_PASSWORD: &str =

@@ -25,7 +25,7 @@ fn at_the_code_prompt(world: &World) -> Terminal {
     ssh
 }
 
-/// Adds the lines to a stack of the distribution, each below the line that includes the common one.
+/// Adds the lines to a stack of the distribution, where `init` says.
 fn add_lines(world: &World, service: &str, first: &str) {
     let path = format!("/etc/pam.d/{service}");
     let stack = fs::read_to_string(world.path(&path)).unwrap();
@@ -34,7 +34,7 @@ fn add_lines(world: &World, service: &str, first: &str) {
             "@include common-auth",
             &format!("{first}\n@include common-auth\nauth required pam_twofa.so"),
         )
-        .replace("@include common-account", "@include common-account\naccount required pam_twofa.so");
+        .replace("@include common-account", "account required pam_twofa.so\n@include common-account");
     world.write(&path, &stack);
 }
 

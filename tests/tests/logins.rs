@@ -211,6 +211,25 @@ fn su_with_the_code_of_the_other_user() {
     wrong.expect_end(1);
 }
 
+/// Root's su and sudo's timestamp ask nobody: those users are in already, and their stacks may have their reasons.
+#[test]
+fn who_is_inside_may_go_on_unasked_by_su_and_sudo() {
+    let policy = POLICY.replace("\"su\"", "\"su\", \"sudo\"");
+    let stack = format!("auth sufficient pam_rootok.so\n{PASSWORD_AND_CODE}");
+    let world = office().policy(&policy).stack("su", &stack).stack("sudo", PASSWORD_AND_CODE);
+    let mut alice = world.enroll("alice");
+    world.terminal(&["su", "alice", "-c", "id -un"]).expect("alice\n");
+    world.log.expect("pam_twofa(su:account): not asked alice");
+
+    world.run(&["adduser", "--quiet", "alice", "sudo"]).ok();
+    let mut sudo = world.terminal_of("alice", &["sh", "-c", "sudo id -un; sudo id -un"]);
+    sudo.answer("password for alice: ", "pw-alice");
+    sudo.answer(CODE_PROMPT, &alice.app.code());
+    sudo.expect("root\n");
+    sudo.expect("root\n");
+    sudo.expect_end(0);
+}
+
 /// In `common-auth` the module also meets services that the policy does not list: it must not be noticed there.
 #[test]
 fn a_service_outside_the_policy_is_untouched() {

@@ -124,6 +124,17 @@ fn a_key_alone_opens_nothing() {
     world.log.expect_none("session opened");
 }
 
+/// Debian's sssd package brings a `sufficient` account line, which would end the stack before a line below it.
+#[test]
+fn no_other_account_module_lets_past() {
+    let (world, _) = office();
+    let stack = format!("{PASSWORD_AND_CODE}\naccount sufficient pam_permit.so");
+    let world = world.stack("sshd", &stack).authorize_key(&["alice"]).start_sshd(SSHD_KEY_ONLY);
+    let mut ssh = world.ssh("alice").key().spawn("id");
+    ssh.expect_end(255);
+    assert!(!ssh.screen().contains("uid="), "{}", ssh.screen());
+}
+
 /// Names must not be found out by trying: same prompts, same texts, for any user and any password.
 #[test]
 fn an_unknown_user_sees_what_a_known_one_sees() {
