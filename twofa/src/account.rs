@@ -270,13 +270,6 @@ impl State {
         self.spent.retain(|spent| spent.app != app);
     }
 
-    /// A step that a clock running ahead had marked as spent, brought back to what could have been used by now.
-    pub fn cap_last_step(&mut self, app: u8, newest: u64) {
-        for spent in self.spent.iter_mut().filter(|spent| spent.app == app) {
-            spent.step = spent.step.min(newest);
-        }
-    }
-
     /// The time that locks follow: a clock set back does not shorten what was already waited for,
     /// nor end anything.
     fn clock(&self, now: u64) -> u64 {
@@ -586,10 +579,6 @@ pub(crate) mod tests {
             assert_eq!(lock, Some(Lock::Address(NOW + 900)), "{ahead}");
             assert_eq!(state.lock(source("192.0.2.8"), &LIMITS, NOW + 900), None, "{ahead}");
         }
-        let mut state = after(&State::default(), 1, &right(1_000_000, 0), NOW);
-        state.cap_last_step(1, 7);
-        assert_eq!(state.apply(&right(7, 0), &LIMITS, NOW), Err(Conflict::Used));
-        assert!(state.apply(&right(8, 0), &LIMITS, NOW).is_ok());
     }
 
     /// Someone with a whole network at hand neither grows the record nor gets more guesses.

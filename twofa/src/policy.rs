@@ -6,6 +6,9 @@ use crate::code::Shape;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
+/// By how many seconds a clock may be set right after the policy was written.
+const CLOCK_TOLERANCE: u64 = 3600;
+
 /// One host-wide policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -157,7 +160,8 @@ impl Policy {
 
     fn in_force(&self, address: Option<IpAddr>, now: u64) -> impl Iterator<Item = &Exemption> {
         let holds = move |exemption: &&Exemption| {
-            (self.written..exemption.until).contains(&now) && exemption.is_for(address)
+            let since = self.written.saturating_sub(CLOCK_TOLERANCE);
+            (since..exemption.until).contains(&now) && exemption.is_for(address)
         };
         self.exemptions.iter().filter(holds)
     }
@@ -197,7 +201,7 @@ mod tests {
                 issuer: None,
             },
             exemptions,
-            written: 100,
+            written: 100 + CLOCK_TOLERANCE,
         }
     }
 

@@ -16,6 +16,7 @@ use super::seal::{NONCE_BYTES, Sealer, TAG_BYTES};
 use crate::account::State;
 use crate::system;
 use crate::trusted::{self, Readers};
+use nix::sys::resource::{Resource, getrlimit};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -113,6 +114,11 @@ impl<'a> Record<'a> {
         let owner = Owner { uid: self.uid, generation };
         let slot = encode(owner, current.sequence.saturating_add(1), state, self.sealer)?;
         let offset = (1 - current.index) * SLOT_BYTES as u64;
+        // Beyond the caller's limit the kernel would kill it (SIGXFSZ); it may be a user's own limit, at su.
+        let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(|error| self.io(error.into()))?;
+        if limit < offset + SLOT_BYTES as u64 {
+            return Err(self.io(io::ErrorKind::FileTooLarge.into()));
+        }
         self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))?;
         self.file.sync_data().map_err(|error| self.io(error))
     }

@@ -30,11 +30,17 @@ use twofa_tests::driver::{clock, line, pam, plan::Plan};
 /// Where what happened is collected.
 pub(crate) type Events = Vec<pam::Event>;
 
+/// Longer than any plan takes on a busy machine.
+const MINUTES: u32 = 5;
+
 fn main() {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [plan, transcript] = &paths[..] else {
         panic!("usage: driver PLAN TRANSCRIPT");
     };
+    // A module that hangs at every login would keep a test for hours.
+    // SAFETY: alarm has no preconditions; its signal ends this program.
+    unsafe { libc::alarm(MINUTES * 60) };
     let plan = Plan::parse(&std::fs::read_to_string(plan).expect("the plan can be read"));
     // The first call decides what the environment wishes; the plan is more specific.
     let mut now = 0;
