@@ -190,7 +190,10 @@ fn little_to_live_on() {
             site.plan("root").at(at).with("limit", limit).say_code(&factor.secret, 0).answer(&Answer::Null);
         let run = site.run(&plan.authenticate());
         assert!(run.status.success(), "{limit}: {run:?}");
-        run.done().code("authenticate")
+        let seen = run.done();
+        // Not even pam_start works without a descriptor.
+        let started = seen.codes("start");
+        started.first().copied().unwrap_or_else(|| seen.code("authenticate"))
     };
     assert_eq!(run(0, "nofile=16"), SUCCESS);
     // Not even a write in place is possible: it must be an error, not the signal SIGXFSZ.
@@ -264,7 +267,7 @@ fn a_panic_is_a_refusal_and_nothing_else() {
         if hook == "auth" {
             assert_eq!(seen.code("account"), 6, "a panic proves nothing");
         }
-        site.log.lines().iter().for_each(|line| assert!(!line.contains(&factor.secret), "{line}"));
+        site.logged().iter().for_each(|line| assert!(!line.contains(&factor.secret), "{line}"));
     }
 }
 
@@ -291,7 +294,7 @@ fn the_environment_of_the_caller_means_nothing() {
     assert_eq!(site.run_with(&plan, &[], &environment).done().code("authenticate"), SUCCESS);
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
     site.log.expect("accepted app for root");
-    site.log.expect_none("203.0.113.66");
+    assert!(site.logged().iter().all(|line| !line.contains("203.0.113.66")));
 }
 
 /// The second half of a `[success=…]` stack, two threads of a daemon, one handle each.

@@ -179,7 +179,7 @@ fn changes_by_an_administrator_meanwhile() {
     let wins = winners(&seen, 30);
     println!("with changes meanwhile: winners a round {wins:?}, results {:?}", seen.histogram());
     assert!(wins.keys().all(|&wins| wins <= 1), "{wins:?}");
-    let trouble: Vec<_> = site.log.lines().into_iter().filter(|line| line.contains("store:")).collect();
+    let trouble: Vec<_> = site.logged().into_iter().filter(|line| line.contains("store:")).collect();
     let known = seen.histogram().keys().all(|code| [SUCCESS, AUTH_ERR].contains(code));
     assert!(known, "{:?}, {trouble:?}", seen.histogram());
     assert_eq!(site.login("root", &factor.secret, 40), SUCCESS);

@@ -7,6 +7,7 @@ use crate::syslog::Log;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -171,6 +172,16 @@ impl Site {
             object.split_once("\"failures\"").unwrap_or_else(|| panic!("no failures in {object}"));
         let number = after.trim_start_matches([':', ' ']).split(|c: char| !c.is_ascii_digit()).next();
         number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number in {object}"))
+    }
+
+    /// All that was logged by now, including what the log's reader has not got to yet.
+    #[must_use]
+    pub fn logged(&self) -> Vec<String> {
+        let mark = format!("mark {}", self.runs.fetch_add(1, Ordering::Relaxed));
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.send_to(mark.as_bytes(), self.path("log")).expect("the log is read");
+        self.log.expect(&mark);
+        self.log.lines().into_iter().filter(|line| !line.starts_with("mark ")).collect()
     }
 
     /// A plan to log in at [`Site::time`], without answers and calls.

@@ -113,10 +113,10 @@ fn without_a_valid_policy_nobody_gets_in() {
         site.write_policy(&site.policy());
         forget_copy(&site);
         break_it(&site.path("twofa.toml"));
-        let before = site.log.lines().len();
+        let before = site.logged().len();
         expect_unavailable(&site, &factor.secret, name);
         // authpriv.alert is 81.
-        let logged = &site.log.lines()[before..];
+        let logged = &site.logged()[before..];
         assert!(
             logged.iter().any(|line| line.starts_with("<81>") && line.contains("twofa.toml")),
             "{name}: {logged:?}"
@@ -138,9 +138,9 @@ fn the_last_valid_policy_stays_in_force() {
         remove_anything(&site.path("twofa.toml"));
         site.write_policy(&site.policy());
         break_it(&site.path("twofa.toml"));
-        let before = site.log.lines().len();
+        let before = site.logged().len();
         assert_eq!(site.login("root", &factor.secret, step), SUCCESS, "{name}");
-        let logged = &site.log.lines()[before..];
+        let logged = &site.logged()[before..];
         assert!(logged.iter().any(|line| line.starts_with("<81>")), "{name}: {logged:?}");
     }
     // The copy is no way around its own checks.

@@ -21,7 +21,7 @@ fn names_that_are_no_users() {
     ]);
     names.extend([b"ROOT".to_vec(), b"0".to_vec(), b"root@example.org".to_vec(), b"root.".to_vec()]);
     for name in names {
-        let before = site.log.lines().len();
+        let before = site.logged().len();
         let plan = site.nobody().with("user", &name).say(&wrong).say(&wrong).say(&wrong).authenticate();
         let seen = site.run(&plan).done();
         let shown = String::from_utf8_lossy(&name[..name.len().min(40)]).into_owned();
@@ -29,7 +29,7 @@ fn names_that_are_no_users() {
         // What is asked and told does not say whether the user exists.
         assert_eq!((seen.prompts(), seen.texts()), (asked.prompts(), asked.texts()), "{shown}");
         assert!(seen.number("milliseconds") < 1000, "{seen:?}");
-        for line in &site.log.lines()[before..] {
+        for line in &site.logged()[before..] {
             assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && line.len() < 600, "{line:?}");
         }
     }

@@ -124,7 +124,7 @@ fn arguments_of_the_module() {
     site.write_stack("debug");
     assert_eq!(site.login("root", &factor.secret, 10), SUCCESS);
     let secrets = [code::at(&factor.secret, site.time, 0), factor.secret];
-    for line in site.log.lines() {
+    for line in site.logged() {
         assert!(secrets.iter().all(|secret| !line.contains(secret)), "{line}");
     }
 }
