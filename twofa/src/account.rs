@@ -379,8 +379,7 @@ pub(crate) mod tests {
         };
         State {
             seen: u64::MAX,
-            // More than there may be: as many as there are names for.
-            spent: (0..=u8::MAX).map(|app| Spent { app, step: u64::MAX }).collect(),
+            spent: (0..MAX_APPS as u8).map(|app| Spent { app, step: u64::MAX }).collect(),
             recovery_used: u16::MAX,
             failures: (0..MAX_SOURCES as u16).map(failures).collect(),
             total: u16::MAX,

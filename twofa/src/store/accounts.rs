@@ -66,10 +66,11 @@ impl Accounts {
     }
 
     fn refuse_foreign(&self) -> Result<(), Error> {
-        let ids = "SELECT (SELECT application_id FROM pragma_application_id),
-                          (SELECT user_version FROM pragma_user_version)";
-        let ids = self.connection.query_row(ids, [], |row| Ok((row.get(0)?, row.get(1)?)));
-        match ids.map_err(|error| self.fault(error))? {
+        let read = |pragma: &str| {
+            let number = self.connection.query_row(pragma, [], |row| row.get(0));
+            number.map_err(|error| self.fault(error))
+        };
+        match (read("PRAGMA application_id")?, read("PRAGMA user_version")?) {
             (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
             (APPLICATION_ID, newer) if newer > SCHEMA_VERSION => {
                 Err(Error::Newer(self.path.clone(), newer, SCHEMA_VERSION))

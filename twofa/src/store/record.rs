@@ -29,8 +29,10 @@ pub const SLOT_BYTES: usize = 4096;
 pub const RECORD_BYTES: usize = 2 * SLOT_BYTES;
 const MAGIC: &[u8; 8] = b"twofa st";
 const HEADER_BYTES: usize = 24;
-/// The state as bytes, with its own length before it, has to fit this.
-const TEXT_BYTES: usize = SLOT_BYTES - HEADER_BYTES - NONCE_BYTES - TAG_BYTES;
+/// What is written of a slot; the rest is room for what a state may hold one day.
+const WRITTEN_BYTES: usize = 2048;
+/// The state as bytes has to fit this.
+const TEXT_BYTES: usize = WRITTEN_BYTES - HEADER_BYTES - NONCE_BYTES - TAG_BYTES;
 /// The encoding of `State` inside; a newer one is refused.
 const ENCODING: u8 = 1;
 
@@ -101,11 +103,14 @@ impl<'a> Record<'a> {
         self.file.read_exact_at(&mut bytes[..], 0).map_err(|error| self.io(error))?;
         let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
         let owner = Owner { uid: self.uid, generation };
-        let decoded = (0u64..).zip(slots).filter_map(|(index, slot)| {
+        let open = |(index, slot): (u64, &[u8; SLOT_BYTES])| {
             let (sequence, state) = decode(owner, slot, self.sealer)?;
             Some(Slot { state, sequence, index })
-        });
-        decoded.max_by_key(|slot| slot.sequence).ok_or_else(|| Error::BrokenRecord(self.path.clone()))
+        };
+        // The one that says it is newer is tried first; its seal tells whether that is true.
+        let mut newest_first: Vec<_> = (0u64..).zip(slots).collect();
+        newest_first.sort_by_key(|(_, slot)| std::cmp::Reverse(claimed_sequence(*slot)));
+        newest_first.into_iter().find_map(open).ok_or_else(|| Error::BrokenRecord(self.path.clone()))
     }
 
     /// Overwrites the other slot, durably, with the state of `generation`. The caller holds the lock, and has
@@ -134,8 +139,12 @@ pub(super) fn path(folder: &Path, uid: u32) -> PathBuf {
 
 /// The two slots of a new record: the state twice, so that every byte is allocated.
 pub(super) fn new(owner: Owner, state: &State, sealer: &Sealer) -> Result<Vec<u8>, Error> {
-    let slots = [encode(owner, 1, state, sealer)?, encode(owner, 2, state, sealer)?];
-    Ok(slots.concat())
+    let mut record = vec![0; RECORD_BYTES];
+    for (sequence, slot) in (1..).zip(record.chunks_exact_mut(SLOT_BYTES)) {
+        let written = encode(owner, sequence, state, sealer)?;
+        slot.iter_mut().zip(written).for_each(|(byte, new)| *byte = new);
+    }
+    Ok(record)
 }
 
 fn encode(owner: Owner, sequence: u64, state: &State, sealer: &Sealer) -> Result<Vec<u8>, Error> {
@@ -152,8 +161,8 @@ fn encode(owner: Owner, sequence: u64, state: &State, sealer: &Sealer) -> Result
 
 /// The state in `slot`, if it is whole and belongs to `owner`.
 fn decode(owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
-    let (header, sealed) = slot.split_first_chunk::<HEADER_BYTES>()?;
-    let sequence = u64::from_le_bytes(*header.get(8..)?.first_chunk()?);
+    let (header, sealed) = slot.get(..WRITTEN_BYTES)?.split_first_chunk::<HEADER_BYTES>()?;
+    let sequence = claimed_sequence(header)?;
     // What the header says is believed only as far as the seal confirms it.
     if *header != self::header(owner.generation, sequence) {
         return None;
@@ -163,6 +172,10 @@ fn decode(owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
     (*encoding == ENCODING).then_some(())?;
     let (state, _padding) = postcard::take_from_bytes(text).ok()?;
     Some((sequence, state))
+}
+
+fn claimed_sequence(slot: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(*slot.get(8..)?.first_chunk()?))
 }
 
 fn header(generation: u64, sequence: u64) -> [u8; HEADER_BYTES] {
@@ -194,7 +207,7 @@ mod tests {
         assert!(text.len() < TEXT_BYTES, "{} of {TEXT_BYTES}", text.len());
         for state in [State::default(), maximal()] {
             let slot = encode(OWNER, u64::MAX, &state, &sealer()).unwrap();
-            assert_eq!(slot.len(), SLOT_BYTES);
+            assert_eq!(slot.len(), WRITTEN_BYTES);
             assert_eq!(decode(OWNER, &slot, &sealer()), Some((u64::MAX, state)));
         }
     }
@@ -207,13 +220,13 @@ mod tests {
             assert_eq!(decode(other, &slot, &sealer()), None);
         }
         assert_eq!(decode(OWNER, &slot, &Sealer::new(&[8; 32]).unwrap()), None);
-        assert_eq!(decode(OWNER, &slot[..SLOT_BYTES - 1], &sealer()), None);
-        for at in 0..SLOT_BYTES {
+        assert_eq!(decode(OWNER, &slot[..WRITTEN_BYTES - 1], &sealer()), None);
+        for at in 0..WRITTEN_BYTES {
             let mut damaged = slot.clone();
             damaged[at] ^= 1;
             assert_eq!(decode(OWNER, &damaged, &sealer()), None, "byte {at}");
         }
-        assert_eq!(decode(OWNER, &[0; SLOT_BYTES], &sealer()), None);
+        assert_eq!(decode(OWNER, &[0; WRITTEN_BYTES], &sealer()), None);
     }
 
     #[test]
