@@ -26,7 +26,7 @@ const MAX_LOCK: u64 = 3600;
 pub struct Account {
     pub user: String,
     pub uid: u32,
-    /// Grows with every change an administrator makes; a `State` belongs to one generation.
+    /// Another number with every change an administrator makes; a `State` belongs to one generation.
     pub generation: u64,
     pub factors: Factors,
 }

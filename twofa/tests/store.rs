@@ -220,7 +220,7 @@ fn a_change_is_of_factors_and_state_together<E: Engine>() {
     let (account, state) = engine.account(USER).unwrap().unwrap();
     assert_eq!(account.factors.apps, [common::app(1), common::app(2)]);
     assert_eq!(state.last_step(2), Some(77));
-    assert!(account.generation > before.generation);
+    assert!(account.generation != before.generation);
 }
 
 fn a_change_that_fails_changes_nothing<E: Engine>() {
@@ -349,7 +349,7 @@ fn who_comes_again_meets_nothing_of_before<E: Engine>() {
     engine.add(USER, UID).unwrap();
     let (second, state) = engine.account(USER).unwrap().unwrap();
     assert_eq!((second.factors, state), (Factors::default(), State::default()));
-    assert!(second.generation > first.generation);
+    assert!(second.generation != first.generation);
 }
 
 fn all_are_visited_by_uid<E: Engine>() {

@@ -258,13 +258,16 @@ fn a_torn_slot_leaves_the_old_or_the_new_state() {
         let torn = [&new[..length], &old[length..]].concat();
         steps(&torn, length > last, format!("{length} bytes"));
     }
-    for sectors in 0u32..256 {
+    // What is written of a slot is in its first four sectors.
+    let written = last % SLOT_BYTES / SECTOR + 1;
+    assert_eq!(written, 4);
+    for sectors in 0u32..1 << written {
         let mut torn = old.clone();
-        for sector in (0..8).filter(|sector| sectors >> sector & 1 == 1) {
+        for sector in (0..written).filter(|sector| sectors >> sector & 1 == 1) {
             let range = base + sector * SECTOR..base + (sector + 1) * SECTOR;
             torn[range.clone()].copy_from_slice(&new[range]);
         }
-        steps(&torn, sectors == 255, format!("sectors {sectors:08b}"));
+        steps(&torn, sectors == 15, format!("sectors {sectors:08b}"));
     }
     // The next login overwrites what is torn.
     fs::write(site.record(UID), [&new[..base + 1000], &old[base + 1000..]].concat()).unwrap();
@@ -304,7 +307,7 @@ fn a_broken_record_refuses() {
         if expected == damaged || expected == missing {
             site.admin().repair(USER, NOW).unwrap();
             let (account, state) = site.read(USER).unwrap().unwrap();
-            assert!(account.generation > generation && account.factors.recovery.is_none(), "{name}");
+            assert!(account.generation != generation && account.factors.recovery.is_none(), "{name}");
             assert_eq!(site.log_in(state.last_step(1).unwrap() + 1), Ok(Some(NOW / 30 + 3)), "{name}");
             assert_eq!(fs::metadata(site.record(UID)).unwrap().len(), RECORD_BYTES as u64, "{name}");
         }

@@ -165,12 +165,6 @@ impl Edit<'_> {
         row.optional().map_err(|error| self.fault(error))?.ok_or_else(|| Error::NoUser(user.into()))
     }
 
-    /// A generation that no account ever had.
-    pub(super) fn next_generation(&self) -> Result<u64, Error> {
-        let next = "UPDATE counter SET generation = generation + 1 WHERE only = 1 RETURNING generation";
-        self.transaction.query_row(next, [], |row| row.get(0)).map_err(|error| self.fault(error))
-    }
-
     pub(super) fn refuse_taken(&self, user: &str, uid: u32) -> Result<(), Error> {
         let taken = "SELECT name FROM account WHERE name = ?1 OR uid = ?2 ORDER BY name = ?1 DESC LIMIT 1";
         let taken = self.transaction.query_row(taken, params![user, uid], |row| row.get::<_, String>(0));

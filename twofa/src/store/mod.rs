@@ -317,7 +317,7 @@ impl Store {
                 return Err(Error::NoUid(user.into()));
             }
             edit.refuse_taken(user, uid)?;
-            let account = Account { user: user.into(), uid, generation: edit.next_generation()?, factors };
+            let account = Account { user: user.into(), uid, generation: new_generation()?, factors };
             // No account has this uid: a file of this name is what a killed predecessor left.
             let record = record::new(account.owner(), &State::default(), &self.sealer)?;
             replace(&record::path(&self.records, uid), &record, 0o600)?;
@@ -352,7 +352,7 @@ impl Store {
         let slot = record.read(account.generation)?;
         let mut state = slot.state.clone();
         let done = change(&mut account, &mut state)?;
-        account.generation = edit.next_generation()?;
+        account.generation = new_generation()?;
         record.write(&slot, account.generation, &state)?;
         edit.update(&account, &self.sealer)?;
         edit.commit()?;
@@ -400,7 +400,7 @@ impl Store {
         let edit = self.accounts.begin()?;
         let before = edit.generation_of(user, uid)?;
         let (factors, mut state) = make(&edit, &self.sealer)?;
-        let account = Account { user: user.into(), uid, generation: edit.next_generation()?, factors };
+        let account = Account { user: user.into(), uid, generation: new_generation()?, factors };
         match held.as_ref().map(|record| (record, record.read(before))) {
             Some((record, Ok(slot))) => {
                 state.seen = slot.state.seen;
@@ -459,6 +459,12 @@ impl Store {
     pub fn check(&self) -> Result<(), Error> {
         self.accounts.check()
     }
+}
+
+/// A number that no account ever had: 63 random bits, as SQLite's integers have a sign.
+fn new_generation() -> Result<u64, Error> {
+    let random = system::random::<8>().map_err(|_| Error::NoRandom)?;
+    Ok(u64::from_le_bytes(random) >> 1)
 }
 
 fn read_key(path: &Path) -> Result<Sealer, Error> {
