@@ -1,0 +1,77 @@
+//! The store as one login needs it: `ports::Store`.
+
+use super::record::Record;
+use super::{DECOY, DECOY_UID, Error, NotCommitted, Store};
+use crate::account::{Account, Change, Limits};
+use crate::config::Paths;
+use crate::login::Event;
+use crate::policy::Request;
+use crate::ports;
+
+/// The store as one login sees it: it opens when the login first needs it.
+pub struct LoginStore<'a> {
+    paths: &'a Paths,
+    limits: &'a Limits,
+    request: &'a Request,
+    open: Option<(Store, Option<Account>)>,
+    fault: Option<Error>,
+}
+
+impl<'a> LoginStore<'a> {
+    pub fn new(paths: &'a Paths, limits: &'a Limits, request: &'a Request) -> Self {
+        Self { paths, limits, request, open: None, fault: None }
+    }
+
+    /// Whether what this login does is this account's: else it is nobody's, and charges nobody.
+    fn is_theirs(&self, account: &Account) -> bool {
+        let same = self.request.known.as_ref().is_some_and(|known| known.uid == account.uid);
+        same && account.factors.can_answer()
+    }
+
+    /// Why the store failed, for the log.
+    pub fn fault(&self) -> Option<&Error> {
+        self.fault.as_ref()
+    }
+
+    fn fail(&mut self, fault: Error) -> Event {
+        self.fault = Some(fault);
+        Event::Failed
+    }
+}
+
+impl ports::Store for LoginStore<'_> {
+    fn read(&mut self) -> Event {
+        let read = Store::open(self.paths).and_then(|store| {
+            let found = store.account(&self.request.user)?;
+            if found.is_none() {
+                // The work of reading somebody's state, so that the time to the prompt tells nothing.
+                let _ = Record::open(&store.records, DECOY_UID, &store.sealer)?.read(DECOY.generation);
+            }
+            Ok((store, found))
+        });
+        match read {
+            Ok((store, found)) => {
+                let account =
+                    found.as_ref().map(|(account, _)| account).filter(|account| self.is_theirs(account));
+                self.open = Some((store, account.cloned()));
+                Event::Account(found.map(Box::new))
+            }
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn commit(&mut self, change: &Change, now: u64) -> Event {
+        let Some((store, account)) = &self.open else {
+            return Event::Failed;
+        };
+        let committed = match account {
+            Some(account) => store.commit(account, change, self.limits, now),
+            None => store.commit_decoy(change, self.limits, now).map_err(NotCommitted::Failed),
+        };
+        match committed {
+            Ok(state) => Event::Committed(Box::new(state)),
+            Err(NotCommitted::Conflict(conflict)) => Event::Conflict(conflict),
+            Err(NotCommitted::Failed(fault)) => self.fail(fault),
+        }
+    }
+}
