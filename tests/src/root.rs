@@ -14,11 +14,8 @@ const PACKAGES: &str =
     "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,rsync,fail2ban";
 
 /// Where distributions describe their own archive, newest form first.
-const SOURCES: [&str; 3] = [
-    "/etc/apt/sources.list.d/debian.sources",
-    "/etc/apt/sources.list.d/ubuntu.sources",
-    "/etc/apt/sources.list",
-];
+const SOURCES_FOLDER: &str = "/etc/apt/sources.list.d";
+const SOURCES_FILE: &str = "/etc/apt/sources.list";
 
 /// A root that is ready to be the lower layer of an overlay.
 pub struct Root {
@@ -108,14 +105,25 @@ fn codename() -> String {
     name.expect("a Debian or Ubuntu host, or TWOFA_SUITE and TWOFA_SOURCES in the environment").to_owned()
 }
 
-/// On Ubuntu 24.04 and later `sources.list` is only a comment, hence the look inside.
+/// The file that names the distribution's own archive. On Ubuntu 24.04 and later `sources.list` is only a
+/// comment, hence the look inside; who made the root of this host chose the name of the file, hence the search.
 fn own_sources() -> PathBuf {
-    let has_archive = |path: &&Path| {
+    let has_archive = |path: &PathBuf| {
         fs::read_to_string(path)
             .is_ok_and(|text| text.lines().any(|line| line.starts_with("deb ") || line.starts_with("URIs:")))
     };
-    let found = SOURCES.iter().map(Path::new).find(has_archive);
-    found.unwrap_or_else(|| panic!("no package sources in {SOURCES:?}; set TWOFA_SOURCES")).to_owned()
+    let is_own = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with("debian.sources") || name.ends_with("ubuntu.sources")
+    };
+    let folder = fs::read_dir(SOURCES_FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut named: Vec<PathBuf> = folder.filter(is_own).collect();
+    named.sort();
+    named.push(SOURCES_FILE.into());
+    let found = named.into_iter().find(has_archive);
+    found.unwrap_or_else(|| {
+        panic!("no package sources in {SOURCES_FOLDER} or {SOURCES_FILE}; set TWOFA_SOURCES")
+    })
 }
 
 fn prepare(recipe: &Recipe, cache: &Path) -> Root {
