@@ -24,6 +24,9 @@ pub struct Namespace {
     init: u32,
 }
 
+/// What only the root of a world has, see `namespace.sh`.
+const MARK: &str = "/.twofa-world";
+
 /// A process inside.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -64,7 +67,15 @@ impl Namespace {
             let _ = unshare.stderr.take().expect("piped above").read_to_string(&mut why);
             panic!("cannot make the namespaces of a test: {why}{line}");
         };
-        Self { unshare, init }
+        let namespace = Self { unshare, init };
+        namespace.refuse_another_root();
+        namespace
+    }
+
+    /// What tests do inside, they do as root: to the throw-away root, or not at all.
+    fn refuse_another_root(&self) {
+        let inside = self.command("test").args(["-e", MARK]).status().expect("nsenter (package util-linux)");
+        assert!(inside.success(), "nsenter does not lead into the throw-away root; nothing was done");
     }
 
     /// A command that will run inside.
@@ -76,6 +87,8 @@ impl Namespace {
             "--net",
             "--uts",
             "--ipc",
+            // Without this it would lead to the root of the mount namespace, which under a chroot is another one.
+            "--root",
             "--target",
             &self.init.to_string(),
             "--",

@@ -14,6 +14,7 @@ cd "$stage"
 mkdir upper work root
 mount -t overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" overlay root
 cd root
+: >.twofa-world
 mount -t proc -o nosuid,nodev,noexec proc proc
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=755 tmpfs dev
