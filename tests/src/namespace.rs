@@ -89,6 +89,7 @@ impl Namespace {
             "--ipc",
             // Without this it would lead to the root of the mount namespace, which under a chroot is another one.
             "--root",
+            "--wd",
             "--target",
             &self.init.to_string(),
             "--",
