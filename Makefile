@@ -7,7 +7,11 @@
 CARGO   ?= cargo
 PREFIX  ?= /usr
 SBINDIR ?= $(PREFIX)/sbin
+LIBEXECDIR ?= $(PREFIX)/libexec
 PAMDIR  ?= $(PREFIX)/lib/$(shell uname -m)-linux-gnu/security
+
+# The example hooks themselves, without their samples of secrets
+HOOKS   := $(filter-out %.md %.example,$(wildcard config/hooks/*))
 
 # $(call stage,what it does,command)
 define stage
@@ -22,6 +26,7 @@ all: build
 build:
 	$(call stage,building pam_twofa.so,$(CARGO) build --quiet --locked --release -p pam_twofa)
 	$(call stage,building twofa-admin,$(CARGO) build --quiet --locked --release -p twofa-admin)
+	$(call stage,building twofa-helper,$(CARGO) build --quiet --locked --release -p twofa-helper)
 
 # A module that panics on demand, for the test that a panic refuses.
 panic:
@@ -54,7 +59,11 @@ deny:
 install: build
 	install -D -m 0644 target/release/libpam_twofa.so $(DESTDIR)$(PAMDIR)/pam_twofa.so
 	install -D -m 0755 target/release/twofa-admin $(DESTDIR)$(SBINDIR)/twofa-admin
+	install -D -m 0755 target/release/twofa-helper $(DESTDIR)$(LIBEXECDIR)/twofa/twofa-helper
 	install -D -m 0644 config/twofa.toml $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/twofa.toml
+	install -d $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/hooks
+	install -m 0755 $(HOOKS) $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/hooks
+	install -m 0644 $(filter-out $(HOOKS),$(wildcard config/hooks/*)) $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/hooks
 
 clean:
 	$(CARGO) clean

@@ -26,7 +26,10 @@ impl ports::Conversation for PamConversation<'_> {
             return;
         }
         let style = match notice {
-            Notice::RecoveryCodesLeft(_) => PAM_TEXT_INFO,
+            Notice::RecoveryCodesLeft(_)
+            | Notice::NothingTyped
+            | Notice::NotOffered
+            | Notice::TooSoon { .. } => PAM_TEXT_INFO,
             _ => PAM_ERROR_MSG,
         };
         let text = message::notice(notice, self.support);
@@ -36,11 +39,11 @@ impl ports::Conversation for PamConversation<'_> {
         }
     }
 
-    fn ask(&mut self, prompt: Prompt) -> Event {
+    fn ask(&mut self, prompt: &Prompt) -> Event {
         let Ok(Some(talk)) = self.pamh.get_item::<Conv<'_>>() else {
             return Event::Gone;
         };
-        match talk.send(PAM_PROMPT_ECHO_OFF, message::prompt(prompt)) {
+        match talk.send(PAM_PROMPT_ECHO_OFF, &message::prompt(prompt)) {
             Ok(Some(answer)) => {
                 // The first factor's token: an application that answers every prompt with it sends no codes.
                 let password = self.pamh.get_item::<AuthTok<'_>>().ok().flatten();

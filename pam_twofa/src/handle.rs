@@ -1,10 +1,11 @@
 //! What this module reads from a PAM handle, and the one thing that it leaves in it.
 
 use crate::ffi;
-use pam::items::{RHost, RUser, Service, Tty, User};
+use pam::items::{AuthTok, RHost, RUser, Service, Tty, User};
 use pam::module::PamHandle;
 use std::ffi::CStr;
 use std::net::IpAddr;
+use twofa::code;
 use twofa::log::Who;
 use twofa::policy::Request;
 
@@ -74,6 +75,14 @@ fn is_publickey(line: &str) -> bool {
     let (method, kind, blob) = (words.next(), words.next(), words.next());
     let is_word = |word: Option<&str>| word.is_some_and(|word| !word.is_empty());
     method == Some("publickey") && is_word(kind) && is_word(blob) && words.next().is_none()
+}
+
+/// Whether a password or key was shown before this module's turn: not sshd's junk for a user whom it will refuse.
+/// Whether it was right is for the stack to say, which must not get here when it was not.
+pub(crate) fn first_factor(pamh: &PamHandle, service: &str) -> bool {
+    let password = pamh.get_item::<AuthTok<'_>>().ok().flatten();
+    let typed = |token: &AuthTok<'_>| !token.as_bytes().is_empty() && !code::is_fake(token.as_bytes());
+    password.as_ref().is_some_and(typed) || key_was_used(pamh, service)
 }
 
 /// Who is logging in, for the log.

@@ -3,16 +3,21 @@
 
 mod arguments;
 mod conversation;
+mod courier;
 mod ffi;
 mod handle;
+mod store;
 
 use arguments::Arguments;
 use conversation::PamConversation;
+use courier::HookCourier;
 use handle::Proven;
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 use std::ffi::CStr;
 use std::sync::Once;
+use store::LoggedStore;
+use twofa::code::Seed;
 use twofa::config::{self, Loaded};
 use twofa::log::{Level, Log};
 use twofa::login::{self, Admission, Login, Refusal, Step, Verdict};
@@ -23,7 +28,7 @@ use twofa::{drive, system};
 struct PamTwofa;
 pam::pam_hooks!(PamTwofa);
 
-/// Microseconds that libpam waits, about, before it tells of a failure. The module itself never sleeps.
+/// Microseconds that libpam waits, about, before it tells of a failure. The module itself never sleeps for that.
 const FAIL_DELAY: u32 = 2_000_000;
 
 impl PamHooks for PamTwofa {
@@ -109,7 +114,9 @@ impl Call {
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
         let loaded = load(&arguments, &log);
         let address = handle::address(pamh, &service);
-        let request = Request { service, user, known: None, address };
+        let first_factor = handle::first_factor(pamh, &service);
+        let host = system::host();
+        let request = Request { service, user, known: None, address, first_factor, host };
         Ok(Self { arguments, log, loaded, request, unknowable: false }.look_up())
     }
 
@@ -142,11 +149,19 @@ impl Call {
         if self.unknowable {
             return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
         }
-        let mut store = LoginStore::new(&config.store, &policy.limits, &self.request);
-        let verdict = drive::run(Login::new(policy, &self.request), &mut store, &mut talk, &system::now);
-        if let Some(fault) = store.fault() {
-            self.log.write(Level::Alert, &format!("store: {fault}. {}", fault.hint()));
+        let Ok(seed) = system::random().map(Seed::new) else {
+            return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
+        };
+        let who = handle::who(pamh, &self.request);
+        if !self.request.first_factor && policy.methods.iter().any(|method| method.is_sent()) {
+            self.log.no_first_factor(&who);
         }
+        let store = LoginStore::new(&config.store, policy, &self.request);
+        let mut store = LoggedStore { store, log: &self.log, who: who.clone() };
+        let mut courier = HookCourier { policy, request: &self.request, log: &self.log, who };
+        let clock = system::Clock::start();
+        let login = Login::new(policy, &self.request, &seed);
+        let verdict = drive::run(login, &mut store, &mut talk, &mut courier, &|| clock.now());
         if handle::user(pamh).as_deref() == Some(self.request.user.as_str()) {
             verdict
         } else {
@@ -225,6 +240,7 @@ fn code(verdict: &Verdict) -> PamResultCode {
         Verdict::Admit(
             Admission::App { .. }
             | Admission::Recovery { .. }
+            | Admission::Sent { .. }
             | Admission::Proven
             | Admission::Inside
             | Admission::Exempt { .. }

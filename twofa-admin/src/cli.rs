@@ -1,6 +1,6 @@
 //! The command line. What is typed here is also the help, and what man page and completions are made of.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use twofa::code::Algorithm;
 use twofa::config::DEFAULT_PATH;
@@ -57,6 +57,26 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RecoveryCommand,
     },
+    /// Send a real message and see what the gateway says
+    Test {
+        #[command(subcommand)]
+        command: TestCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TestCommand {
+    /// By the hook of `[sms]`
+    Sms {
+        /// The telephone number, as in "+48 600 000 123"
+        #[arg(long, value_name = "NUMBER")]
+        to: String,
+    },
+    /// By the hook of `[email]`
+    Email {
+        #[arg(long, value_name = "ADDRESS")]
+        to: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -92,13 +112,29 @@ pub(crate) enum PolicyCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum UserCommand {
-    /// Give a user of this host an account, without a factor yet
-    Add { user: String },
+    /// Give a user of this host an account
+    Add {
+        user: String,
+        #[command(flatten)]
+        contacts: ContactArguments,
+    },
+    /// Change where a user's codes are sent to
+    Set {
+        user: String,
+        #[command(flatten)]
+        contacts: ContactArguments,
+        /// Forget the telephone number
+        #[arg(long, conflicts_with = "phone")]
+        no_phone: bool,
+        /// Forget all e-mail addresses
+        #[arg(long, conflicts_with = "email")]
+        no_email: bool,
+    },
     /// List all accounts
     List,
     /// Show one account
     Show { user: String },
-    /// Remove all factors of a user, who then has to enroll again
+    /// Remove all apps and recovery codes of a user; number and addresses stay
     Reset {
         user: String,
         /// Do not ask
@@ -127,6 +163,19 @@ pub(crate) enum UserCommand {
     Repair { user: String },
 }
 
+#[derive(Args)]
+pub(crate) struct ContactArguments {
+    /// The telephone number for codes by SMS, as in "+48 600 000 123"
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) phone: Option<String>,
+    /// An address for codes by e-mail; several get each code
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
+    pub(crate) email: Vec<String>,
+    /// Also when another user has this number
+    #[arg(long)]
+    pub(crate) shared_ok: bool,
+}
+
 #[derive(Subcommand)]
 pub(crate) enum EnrollCommand {
     /// An authenticator app, by a QR code or a secret to type in
@@ -147,6 +196,21 @@ pub(crate) enum EnrollCommand {
         /// The policy's when absent
         #[arg(long)]
         algorithm: Option<AlgorithmName>,
+    },
+    /// A telephone number, confirmed by a code sent to it
+    Phone {
+        user: String,
+        /// The number the user has already when absent
+        number: Option<String>,
+        /// Also when another user has this number
+        #[arg(long)]
+        shared_ok: bool,
+    },
+    /// An e-mail address, confirmed by a code sent to it
+    Email {
+        user: String,
+        /// The one address the user has already when absent
+        address: Option<String>,
     },
 }
 

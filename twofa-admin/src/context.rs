@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::terminal::Terminal;
 use serde::Serialize;
 use std::path::PathBuf;
-use twofa::admin::{self, LoginUser, UserReport};
+use twofa::admin::UserReport;
 use twofa::config::{self, Config};
 use twofa::store::Store;
 use twofa::system;
@@ -60,14 +60,9 @@ pub(crate) fn accounts(config: &Config, store: &Store) -> Result<(Vec<UserReport
     let (mut reports, mut faults) = (Vec::new(), Vec::new());
     store.for_each(|account| match account {
         Ok((account, state)) => {
-            reports.push(UserReport::new(&account, &state, &config.policy.limits, now));
+            reports.push(UserReport::new(&account, &state, &config.policy, now));
         }
         Err(error) => faults.push(format!("{error}. {}", error.hint())),
     })?;
     Ok((reports, faults))
-}
-
-/// Users who can log in and whom enforcement would refuse.
-pub(crate) fn without_factor(accounts: &[UserReport]) -> Result<Vec<LoginUser>, Error> {
-    Ok(admin::without_factor(&admin::login_users(&system::passwd()?), accounts))
 }

@@ -1,9 +1,10 @@
 //! What a valid policy may still get wrong about this host: names that nobody has.
 
+use crate::error::Error;
 use std::path::Path;
 use twofa::config::Config;
-use twofa::policy::Who;
-use twofa::system;
+use twofa::policy::{Channel, Method, Policy, Who};
+use twofa::{system, trusted};
 
 /// Where Linux-PAM looks for the file of a service.
 const PAM_FOLDERS: [&str; 3] = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"];
@@ -18,6 +19,11 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
     let mut doubts: Vec<String> = services
         .map(|service| format!("This host has no PAM service `{service}`; check the name."))
         .collect();
+    doubts.extend(
+        unsendable(policy, &[Method::Sms, Method::Email])
+            .into_iter()
+            .map(|(what, hint)| format!("{}. {hint}", sentence(&what))),
+    );
     for exemption in policy.exemptions.iter().filter(|exemption| now < exemption.until) {
         match &exemption.who {
             Who::User(name) => {
@@ -39,4 +45,49 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
         doubts.push(format!("The exemption of `{name}` has ended; remove it."));
     }
     doubts
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
+}
+
+/// Refuses a policy that could send nothing by `methods`: the first thing that is in the way.
+pub(crate) fn refuse_unsendable(policy: &Policy, methods: &[Method]) -> Result<(), Error> {
+    match unsendable(policy, methods).into_iter().next() {
+        None => Ok(()),
+        Some((what, hint)) => Err(Error::refused(what, hint)),
+    }
+}
+
+/// What keeps the hooks of `methods` from being run, and what to do about it.
+fn unsendable(policy: &Policy, methods: &[Method]) -> Vec<(String, String)> {
+    let mut faults = Vec::new();
+    let channels: Vec<(Method, &Channel)> =
+        methods.iter().filter_map(|method| Some((*method, policy.channel(*method)?))).collect();
+    if !channels.is_empty()
+        && let Err(error) = trusted::check_program(&policy.helper)
+    {
+        faults.push((format!("no code can be sent: {error}"), error.hint()));
+    }
+    for (method, channel) in channels {
+        if let Err(error) = trusted::check_program(&channel.hook) {
+            faults.push((format!("the hook for {} cannot be used: {error}", method.spoken()), error.hint()));
+        }
+        let user = &channel.hook_user;
+        match system::user(user, [].into_iter()) {
+            Ok(Some(known)) if known.uid == 0 => faults.push((
+                format!("the hook for {} would run as root: {user} has uid 0", method.spoken()),
+                "Make a user for it.".into(),
+            )),
+            Ok(Some(_)) => {}
+            Ok(None) => faults.push((
+                format!("the hook for {} would run as {user}, and there is no such user", method.spoken()),
+                format!("Make one: useradd --system --no-create-home --shell /usr/sbin/nologin {user}"),
+            )),
+            Err(error) => faults.push((error.to_string(), "Check the name service (nsswitch.conf).".into())),
+        }
+    }
+    faults
 }

@@ -6,11 +6,13 @@ use crate::cli::EnrollCommand;
 use crate::context::Context;
 use crate::error::Error;
 use crate::recovery::{Codes, wait_until_saved};
-use crate::{qr, table, users};
+use crate::{contacts, qr, send, table, users};
 use serde_json::json;
 use twofa::account::{Account, App, MAX_APPS};
 use twofa::code::{self, Answer, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NEW_SECRET_BYTES, Secret, Shape};
 use twofa::config::Config;
+use twofa::contact::{Address, Number};
+use twofa::policy::Recipient;
 use twofa::store::Store;
 use twofa::system;
 use zeroize::Zeroizing;
@@ -19,8 +21,28 @@ use zeroize::Zeroizing;
 const TRIES: usize = 3;
 
 pub(crate) fn run(context: &mut Context, command: EnrollCommand) -> Result<Outcome, Error> {
-    let EnrollCommand::App { user, label, secret_stdin, digits, step, algorithm } = command;
     let (config, mut store) = context.open()?;
+    let (user, label, secret_stdin, digits, step, algorithm) = match command {
+        EnrollCommand::App { user, label, secret_stdin, digits, step, algorithm } => {
+            (user, label, secret_stdin, digits, step, algorithm)
+        }
+        EnrollCommand::Phone { user, number, shared_ok } => {
+            let number = match number {
+                Some(typed) => contacts::number(&mut context.terminal, &config, &typed)?,
+                None => known_number(&store, &user)?,
+            };
+            let to = Recipient::Phone(number);
+            return send::enroll(context, &config, &mut store, &user, &to, shared_ok);
+        }
+        EnrollCommand::Email { user, address } => {
+            let address = match address {
+                Some(typed) => contacts::address(&typed)?,
+                None => known_address(&store, &user)?,
+            };
+            let to = Recipient::Mail(vec![address]);
+            return send::enroll(context, &config, &mut store, &user, &to, false);
+        }
+    };
     let default = config.policy.app.shape;
     let shape = Shape {
         algorithm: algorithm.map_or(default.algorithm, Into::into),
@@ -28,11 +50,36 @@ pub(crate) fn run(context: &mut Context, command: EnrollCommand) -> Result<Outco
         step: step.unwrap_or(default.step),
     };
     let label = label.map(checked_label).transpose()?;
-    users::ensure(&mut store, &user)?;
     if secret_stdin {
         import(context, &mut store, &user, label, shape)
     } else {
         app(context, &config, &mut store, &user, label, shape)
+    }
+}
+
+/// The number that an administrator gave the user.
+fn known_number(store: &Store, user: &str) -> Result<Number, Error> {
+    let account = store.account(user)?.map(|(account, _)| account);
+    account.and_then(|account| account.factors.phone).map(|phone| phone.to).ok_or_else(|| {
+        Error::Usage(
+            format!("{} has no telephone number to confirm", table::printable(user)),
+            "Name one: twofa-admin enroll phone USER \"+48 600 000 123\"".into(),
+        )
+    })
+}
+
+fn known_address(store: &Store, user: &str) -> Result<Address, Error> {
+    let account = store.account(user)?.map(|(account, _)| account);
+    let addresses = account.map(|account| account.factors.addresses).unwrap_or_default();
+    match addresses.as_slice() {
+        [address] => Ok(address.to.clone()),
+        addresses => Err(Error::Usage(
+            match addresses.len() {
+                0 => format!("{} has no e-mail address to confirm", table::printable(user)),
+                many => format!("{} has {many} e-mail addresses", table::printable(user)),
+            },
+            "Say which one: twofa-admin enroll email USER alice@example.org".into(),
+        )),
     }
 }
 
@@ -51,7 +98,7 @@ pub(crate) fn app(
             "Leave out --json, or bring a secret with --secret-stdin.".into(),
         ));
     }
-    let (account, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
+    let (account, state) = users::seen(store, user)?;
     let label = free_label(&account, label)?;
     let secret = Secret::new(system::random::<NEW_SECRET_BYTES>()?);
     let issuer = issuer(config);
@@ -77,7 +124,7 @@ fn import(
     shape: Shape,
 ) -> Result<Outcome, Error> {
     let secret = parse_secret(&context.terminal.line()?)?;
-    let (account, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
+    let (account, state) = users::seen(store, user)?;
     let label = free_label(&account, label)?;
     let codes = if twofa::admin::recovery_left(&account, &state) == 0 { Some(Codes::make()?) } else { None };
     let app = App { id: 0, label, secret, shape, added: system::now() };
@@ -103,13 +150,7 @@ fn keep(
     proven: Option<u64>,
     codes: Option<&Codes>,
 ) -> Result<String, Error> {
-    store.change(&seen.user, |account, state| {
-        if account.generation != seen.generation {
-            return Err(Error::refused(
-                format!("{} was changed by somebody else meanwhile; nothing was added", seen.user),
-                "Enroll again.",
-            ));
-        }
+    users::change(store, seen, |account, state| {
         refuse_twice(account, &app.secret)?;
         let id = free_id(account)?;
         state.forget_app(id);

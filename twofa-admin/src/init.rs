@@ -2,18 +2,22 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, enroll, policy, users};
+use crate::{Outcome, contacts, doubts, enroll, missing, policy, send, table, users};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use twofa::config::{self, Config};
-use twofa::policy::Mode;
+use twofa::helper::Kind;
+use twofa::policy::{Method, Mode, Recipient};
 use twofa::store::Store;
 use twofa::trusted;
 
 /// The shipped policy, with a comment on every key.
 const POLICY: &str = include_str!("../../config/twofa.toml");
 const COMMON_AUTH: &str = "/etc/pam.d/common-auth";
+
+/// Where examples of hooks are installed.
+const HOOKS: &str = "/usr/share/doc/twofa/examples/hooks";
 
 pub(crate) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     make_policy(context)?;
@@ -28,6 +32,9 @@ pub(crate) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
         "Key:     {} (back it up: without it no factor can be read)",
         config.store.key.display()
     ))?;
+    // While nothing is enforced, a method may still be chosen.
+    let choose = !yes && config.policy.mode == Mode::Off;
+    let config = if choose { choose_method(context, config)? } else { config };
     if !yes {
         first_user(context, &config, &mut store)?;
     }
@@ -36,7 +43,8 @@ pub(crate) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     if !yes && config.policy.mode != Mode::Enforce {
         return offer_enforcement(context);
     }
-    context.terminal.note("Then: twofa-admin enroll app USER, and twofa-admin policy enable");
+    let step = missing::first_step(&config.policy, "USER");
+    context.terminal.note(&format!("Then: {step}, and twofa-admin policy enable"));
     Ok(Outcome::Done)
 }
 
@@ -53,6 +61,81 @@ fn make_policy(context: &mut Context) -> Result<(), Error> {
     context.terminal.say(&format!("Policy:  {verb} {}", context.conf.display()))
 }
 
+/// The first method. One that is sent has to have reached somebody before it is chosen: a policy that nobody can
+/// satisfy is worse than none.
+fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error> {
+    context.terminal.say(
+        "\nHow do users prove who they are, besides the password?\n  \
+         1  a code by SMS: needs a gateway, and a program that hands it a message\n  \
+         2  a code of an authenticator app: needs nothing\n  \
+         3  a code by e-mail",
+    )?;
+    let method = match context.terminal.ask("Method [1]: ")?.trim() {
+        "" | "1" | "sms" => Method::Sms,
+        "2" | "app" => return Ok(config),
+        "3" | "email" | "e-mail" => Method::Email,
+        other => {
+            context.terminal.note(&format!("`{}` is none of these.", table::printable(other)));
+            return choose_method(context, config);
+        }
+    };
+    loop {
+        match try_sending(context, method) {
+            Ok(chosen) => return Ok(chosen),
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            Err(error) => context.terminal.note(&format!("{error}\n{}", error.hint())),
+        }
+        if !context.terminal.confirm("Try again?")? {
+            context.terminal.note("So the method is the app for now. Later: run `twofa-admin init` again.");
+            return Ok(config);
+        }
+    }
+}
+
+/// Asks for the hook, and sends a message with it that somebody has to have received.
+fn try_sending(context: &mut Context, method: Method) -> Result<Config, Error> {
+    let terminal = &mut context.terminal;
+    terminal.note(&format!("There are examples in {HOOKS}; copy one and fill in what it needs."));
+    let name = method.name();
+    let usual = if method == Method::Sms { "/etc/twofa/hooks/sms" } else { "/etc/twofa/hooks/mail" };
+    let typed = terminal.ask(&format!("Program that sends a message [{usual}]: "))?;
+    let hook = if typed.trim().is_empty() { usual } else { typed.trim() };
+    trusted::check_program(Path::new(hook))?;
+    let mut values = vec![format!("methods=[\"{name}\"]"), format!("{name}.hook={}", quoted(hook))];
+    if method == Method::Sms {
+        let typed = terminal.ask("Numbers it may send to begin with, as in +48 (several with commas): ")?;
+        let prefixes: Vec<String> =
+            typed.trim().split([',', ' ']).filter(|prefix| !prefix.is_empty()).map(quoted).collect();
+        if let [country] = prefixes.as_slice() {
+            values.push(format!("sms.country={country}"));
+        }
+        values.push(format!("sms.prefixes=[{}]", prefixes.join(", ")));
+    }
+    let (config, text) = policy::with(&context.conf, &values)?;
+    doubts::refuse_unsendable(&config.policy, &[method])?;
+    let terminal = &mut context.terminal;
+    let to = match method {
+        Method::Email => {
+            Recipient::Mail(vec![contacts::address(&terminal.ask("Your e-mail address, for a test: ")?)?])
+        }
+        _ => {
+            let typed = terminal.ask("Your number, for a test: ")?;
+            Recipient::Phone(contacts::number(terminal, &config, &typed)?)
+        }
+    };
+    let sent = send::send(&config, method, Kind::Test, &to, "root")?;
+    terminal.say(&format!("The gateway took a message to {}.", to.masked()))?;
+    send::prove(context, &sent)?;
+    trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+    context.terminal.say(&format!("Method:  {name}, by {hook}"))?;
+    context.config()
+}
+
+/// As a TOML string, whatever was typed.
+fn quoted(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}
+
 fn make_folder(file: &Path, mode: u32) -> Result<(), Error> {
     match file.parent() {
         Some(folder) if !folder.exists() => {
@@ -64,14 +147,32 @@ fn make_folder(file: &Path, mode: u32) -> Result<(), Error> {
 }
 
 fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Result<(), Error> {
-    let answer =
-        context.terminal.ask("\nSet up an authenticator app for which user first? (Enter: none) ")?;
+    let method = config.policy.methods.first().copied().unwrap_or(Method::App);
+    let what = match method {
+        Method::App => "an authenticator app",
+        Method::Sms => "a telephone number",
+        Method::Email => "an e-mail address",
+    };
+    let answer = context.terminal.ask(&format!("\nSet up {what} for which user first? (Enter: none) "))?;
     let user = answer.trim();
     if user.is_empty() {
         return Ok(());
     }
-    users::ensure(store, user)?;
-    enroll::app(context, config, store, user, None, config.policy.app.shape).map(drop)
+    users::known(user)?;
+    let to = match method {
+        Method::App => {
+            return enroll::app(context, config, store, user, None, config.policy.app.shape).map(drop);
+        }
+        Method::Sms => {
+            let typed = context.terminal.ask(&format!("Number of {user}: "))?;
+            Recipient::Phone(contacts::number(&mut context.terminal, config, &typed)?)
+        }
+        Method::Email => {
+            let typed = context.terminal.ask(&format!("Address of {user}: "))?;
+            Recipient::Mail(vec![contacts::address(&typed)?])
+        }
+    };
+    send::enroll(context, config, store, user, &to, false).map(drop)
 }
 
 /// The lines to add. They are not added here: packages and administrators own these files.

@@ -3,14 +3,18 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod contacts;
 mod context;
 mod doubts;
 mod enroll;
 mod error;
 mod init;
+mod last_login;
+mod missing;
 mod policy;
 mod qr;
 mod recovery;
+mod send;
 mod status;
 mod table;
 mod terminal;
@@ -60,5 +64,6 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::User { command } => users::run(&mut context, command),
         Command::Enroll { command } => enroll::run(&mut context, command),
         Command::Recovery { command } => recovery::run(&mut context, command),
+        Command::Test { command } => send::run(&mut context, command),
     }
 }

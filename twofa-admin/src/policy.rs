@@ -1,15 +1,15 @@
 //! `policy`: show, check and change it. A change is checked as a whole before it replaces the file.
 
 use crate::cli::PolicyCommand;
-use crate::context::{Context, accounts, without_factor};
+use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, doubts, table};
+use crate::{Outcome, doubts, missing, table};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Value};
-use twofa::admin::{LoginUser, PolicyReport};
-use twofa::config;
-use twofa::policy::Mode;
+use twofa::admin::{self, LoginUser, PolicyReport};
+use twofa::config::{self, Config};
+use twofa::policy::{Method, Mode, Policy};
 use twofa::store::Store;
 use twofa::trusted;
 
@@ -40,15 +40,19 @@ fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error>
     } else {
         config::read(&path).map(|(config, _)| config)
     };
-    let (doubts, fault) = match checked {
-        Ok(config) => (doubts::about(&config), None),
-        Err(fault) => (Vec::new(), Some((fault.to_string(), fault.hint()))),
+    let (doubts, notices, fault) = match checked {
+        Ok(config) => (doubts::about(&config), admin::notices(&config.policy), None),
+        Err(fault) => (Vec::new(), Vec::new(), Some((fault.to_string(), fault.hint()))),
     };
     let report = json!({
-        "file": path, "valid": fault.is_none(), "fault": fault.as_ref().map(|(fault, _)| fault), "doubts": doubts,
+        "file": path, "valid": fault.is_none(), "fault": fault.as_ref().map(|(fault, _)| fault),
+        "doubts": doubts, "notices": notices,
     });
     context.report(&report, |_| match &fault {
-        None => [&[format!("{} is a valid policy.", path.display())], doubts.as_slice()].concat().join("\n"),
+        None => {
+            let valid = [format!("{} is a valid policy.", path.display())];
+            [&valid, doubts.as_slice(), notices.as_slice()].concat().join("\n")
+        }
         Some((fault, hint)) => format!("{fault}\n{hint}"),
     })?;
     Ok(if fault.is_none() && doubts.is_empty() { Outcome::Done } else { Outcome::Found })
@@ -61,7 +65,21 @@ fn disable(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
 
 /// Changes values of the file and keeps everything else of it, comments included.
 pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Result<Outcome, Error> {
-    let (before, text) = config::read(&context.conf)?;
+    let (before, _) = config::read(&context.conf)?;
+    let (after, text) = with(&context.conf, values)?;
+    if let Some(outcome) = refuse_lock_out(context, &before, &after, force)? {
+        return Ok(outcome);
+    }
+    trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+    let config = context.config()?;
+    context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
+    doubts::about(&config).iter().for_each(|doubt| context.terminal.note(doubt));
+    Ok(Outcome::Done)
+}
+
+/// The policy with other values, and its text: checked, and not stored yet.
+pub(crate) fn with(conf: &Path, values: &[String]) -> Result<(Config, String), Error> {
+    let (_, text) = config::read(conf)?;
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         Error::refused(format!("the policy cannot be edited: {}", error.message()), "Correct it by hand.")
     })?;
@@ -69,23 +87,56 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
         assign(&mut document, value)?;
     }
     let text = document.to_string();
-    let after = config::parse(&context.conf, &text).map_err(|fault| {
+    let config = config::parse(conf, &text).map_err(|fault| {
         Error::refused(fault.to_string(), "Nothing was changed. `twofa-admin policy show` has every key.")
     })?;
-    if after.policy.mode == Mode::Enforce && !force {
-        // Enforcement without a store that works would refuse everybody.
-        let accounts = accounts(&after, &Store::open(&after.store)?)?.0;
-        let enforced = before.policy.mode == Mode::Enforce && before.store == after.store;
-        let refused = if enforced { Vec::new() } else { without_factor(&accounts)? };
-        if !refused.is_empty() {
-            return report_refused(context, &refused);
-        }
+    Ok((config, text))
+}
+
+/// Looks at whom a change would lock out, and reports them: then it is not made.
+fn refuse_lock_out(
+    context: &mut Context,
+    before: &Config,
+    after: &Config,
+    force: bool,
+) -> Result<Option<Outcome>, Error> {
+    let is_new = |method: &&Method| method.is_sent() && !before.policy.methods.contains(method);
+    let sends_anew = after.policy.methods.iter().any(|method| is_new(&method));
+    let enforced = before.policy.mode == Mode::Enforce && before.store == after.store;
+    let enforces = after.policy.mode == Mode::Enforce;
+    let (old, new) = (&before.policy, &after.policy);
+    let same_ways = old.methods == new.methods && old.sms == new.sms && old.email == new.email;
+    if sends_anew || enforces && !(enforced && same_ways) {
+        doubts::refuse_unsendable(&after.policy, &after.policy.methods)?;
     }
-    trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
-    let config = context.config()?;
-    context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
-    doubts::about(&config).iter().for_each(|doubt| context.terminal.note(doubt));
-    Ok(Outcome::Done)
+    if force || !(sends_anew || enforces) {
+        return Ok(None);
+    }
+    // Enforcement without a store that works would refuse everybody.
+    let store = Store::open(&after.store)?;
+    let accounts = accounts(after, &store)?.0;
+    if enforced && same_ways {
+        return Ok(None);
+    }
+    let users = missing::covered(&after.policy)?;
+    let mut refused = if enforces { admin::without_factor(&users, &accounts) } else { Vec::new() };
+    if enforced && old.methods == new.methods {
+        // Of another prefix or address it is enough to hear whom it locks out.
+        let accounts = crate::context::accounts(before, &store)?.0;
+        let already = admin::without_factor(&users, &accounts);
+        refused.retain(|user| !already.contains(user));
+    }
+    // Whom a new method cannot reach; of one that was there before, only who could not log in at all.
+    let mut missing = missing::find(&after.policy, &accounts, &users);
+    missing.retain(|missing| sends_anew || refused.iter().any(|refused| refused.user == missing.user));
+    if !missing.is_empty() {
+        missing::report(context, &missing)?;
+        return Ok(Some(Outcome::Found));
+    }
+    if refused.is_empty() {
+        return Ok(None);
+    }
+    report_refused(context, &after.policy, &refused).map(Some)
 }
 
 /// `limits.failures=3`: the value is TOML, or else a string.
@@ -125,7 +176,7 @@ fn assign(document: &mut DocumentMut, assignment: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn report_refused(context: &mut Context, refused: &[LoginUser]) -> Result<Outcome, Error> {
+fn report_refused(context: &mut Context, policy: &Policy, refused: &[LoginUser]) -> Result<Outcome, Error> {
     let report = json!({ "changed": false, "without_factor": refused });
     context.report(&report, |_| {
         let rows: Vec<_> = refused.iter().map(|user| [user.user.clone(), user.uid.to_string()]).collect();
@@ -135,6 +186,7 @@ fn report_refused(context: &mut Context, refused: &[LoginUser]) -> Result<Outcom
             table::render(["USER", "UID"], &rows)
         )
     })?;
-    context.terminal.note("Enroll them with `twofa-admin enroll app USER`, or repeat with --force.");
+    let step = missing::first_step(policy, "USER");
+    context.terminal.note(&format!("Enroll them with `{step}`, or repeat with --force."));
     Ok(Outcome::Found)
 }

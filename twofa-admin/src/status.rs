@@ -1,13 +1,17 @@
 //! `status`: what holds now.
 
-use crate::context::{Context, accounts, without_factor};
+use crate::context::{Context, accounts};
 use crate::error::Error;
+use crate::missing::{self, Missing};
 use crate::{Outcome, doubts, table};
 use serde::Serialize;
-use twofa::admin::LoginUser;
+use twofa::admin::{self, LoginUser};
 use twofa::config;
-use twofa::policy::Mode;
+use twofa::policy::{Method, Mode};
 use twofa::store::Store;
+
+/// How many names a line shows.
+const MAX_NAMES: usize = 10;
 
 #[derive(Serialize)]
 struct Status {
@@ -19,10 +23,16 @@ struct Status {
     accounts: usize,
     enrolled: usize,
     without_factor: Vec<LoginUser>,
+    /// Whom a method of the policy cannot reach.
+    missing: Vec<Missing>,
+    /// Numbers and addresses that no code came back from.
+    unconfirmed: Vec<String>,
     locked: Vec<String>,
     few_recovery_codes: Vec<String>,
     /// What is out of order, each with what to do.
     faults: Vec<String>,
+    /// What standards say of the methods.
+    notices: Vec<String>,
 }
 
 pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
@@ -48,7 +58,13 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
     faults.extend(doubts::about(&config));
     let names =
         |reports: Vec<&twofa::admin::UserReport>| reports.into_iter().map(|r| r.user.clone()).collect();
-    let enrolled = |report: &&twofa::admin::UserReport| !report.apps.is_empty();
+    let enrolled = |report: &&twofa::admin::UserReport| !report.methods.is_empty();
+    let unconfirmed = accounts.iter().filter(|report| {
+        let used = |method: Method| config.policy.methods.contains(&method);
+        used(Method::Sms) && report.phone.as_ref().is_some_and(|phone| phone.confirmed.is_none())
+            || used(Method::Email) && report.addresses.iter().any(|address| address.confirmed.is_none())
+    });
+    let users = missing::covered(&config.policy)?;
     let few = accounts.iter().filter(enrolled).filter(|report| report.recovery_codes_left < 3).collect();
     let locked = accounts.iter().filter(|report| report.locked || report.locked_addresses > 0).collect();
     let status = Status {
@@ -59,13 +75,16 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
         store: config.store.database.display().to_string(),
         accounts: accounts.len(),
         enrolled: accounts.iter().filter(enrolled).count(),
-        without_factor: without_factor(&accounts)?,
+        without_factor: admin::without_factor(&users, &accounts),
+        missing: missing::find(&config.policy, &accounts, &users),
+        unconfirmed: names(unconfirmed.collect()),
         locked: names(locked),
         few_recovery_codes: names(few),
         faults,
+        notices: admin::notices(&config.policy),
     };
     let refuses = config.policy.mode == Mode::Enforce && !status.without_factor.is_empty();
-    let found = refuses || !status.faults.is_empty();
+    let found = refuses || !status.missing.is_empty() || !status.faults.is_empty();
     context.report(&status, text)?;
     Ok(if found { Outcome::Found } else { Outcome::Done })
 }
@@ -76,7 +95,15 @@ fn text(status: &Status) -> String {
         "observe" => "observe: nobody is refused",
         _ => "off: nobody is asked for a second factor",
     };
-    let names = |names: &[String]| if names.is_empty() { "nobody".into() } else { names.join(", ") };
+    // Of a thousand names, ten say what is the matter; --json has them all.
+    let names = |names: &[String]| match names {
+        [] => "nobody".into(),
+        names if names.len() > MAX_NAMES => {
+            let shown: Vec<_> = names.iter().take(MAX_NAMES).cloned().collect();
+            format!("{} and {} more", shown.join(", "), names.len() - MAX_NAMES)
+        }
+        names => names.join(", "),
+    };
     let without: Vec<String> = status.without_factor.iter().map(|user| user.user.clone()).collect();
     let mut lines = vec![
         format!("Policy:              {}", status.policy),
@@ -89,6 +116,23 @@ fn text(status: &Status) -> String {
         format!("Locked:              {}", names(&status.locked)),
         format!("Few recovery codes:  {}", names(&status.few_recovery_codes)),
     ];
+    for (title, what, method) in
+        [("No phone number:    ", "phone", "sms"), ("No e-mail address:  ", "email", "email")]
+    {
+        if status.methods.contains(&method) {
+            let is_it =
+                |missing: &&Missing| missing.what == what || what == "email" && missing.what == "account";
+            let missing = status.missing.iter().filter(is_it);
+            lines.push(format!(
+                "{title} {}",
+                names(&missing.map(|missing| missing.user.clone()).collect::<Vec<_>>())
+            ));
+        }
+    }
+    if status.methods.iter().any(|method| *method != "app") {
+        lines.push(format!("Not confirmed:       {}", names(&status.unconfirmed)));
+    }
     lines.extend(status.faults.iter().map(|fault| format!("Out of order:        {fault}")));
+    lines.extend(status.notices.iter().map(|notice| format!("Note:                {notice}")));
     table::printable_lines(&lines)
 }

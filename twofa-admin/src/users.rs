@@ -1,18 +1,22 @@
 //! `user`: the accounts.
 
-use crate::cli::UserCommand;
+use crate::cli::{ContactArguments, UserCommand};
+use crate::contacts::{self, Contacts};
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, table};
-use twofa::account::{Change, Conflict};
-use twofa::admin::UserReport;
+use crate::{Outcome, missing, table};
+use twofa::account::{Account, Change, Conflict, Factors, State};
+use twofa::admin::{ContactReport, UserReport};
 use twofa::policy::Known;
 use twofa::store::{self, Store};
 use twofa::system;
 
 pub(crate) fn run(context: &mut Context, command: UserCommand) -> Result<Outcome, Error> {
     match command {
-        UserCommand::Add { user } => add(context, &user),
+        UserCommand::Add { user, contacts } => add(context, &user, &contacts),
+        UserCommand::Set { user, contacts, no_phone, no_email } => {
+            contacts::set(context, &user, &contacts, no_phone, no_email)
+        }
         UserCommand::List => list(context),
         UserCommand::Show { user } => show(context, &user),
         UserCommand::Reset { user, yes } => reset(context, &user, yes),
@@ -28,12 +32,16 @@ pub(crate) fn known(user: &str) -> Result<Known, Error> {
     system::user(user, [].into_iter())?.ok_or_else(|| Error::NoSuchUser(user.into()))
 }
 
-/// The account of `user`, made if there is none yet. One of an earlier user of that name is not touched.
-pub(crate) fn ensure(store: &mut Store, user: &str) -> Result<(), Error> {
+/// The account of `user` as it is, or as it would be made. One of an earlier user of that name is not touched.
+pub(crate) fn seen(store: &Store, user: &str) -> Result<(Account, State), Error> {
     let known = known(user)?;
     match store.account(user)? {
-        None => Ok(store.add(user, known.uid)?),
-        Some((account, _)) if account.uid == known.uid => Ok(()),
+        None => {
+            let account =
+                Account { user: user.into(), uid: known.uid, generation: 0, factors: Factors::default() };
+            Ok((account, State::default()))
+        }
+        Some((account, state)) if account.uid == known.uid => Ok((account, state)),
         Some((account, _)) => Err(Error::refused(
             format!(
                 "the account of {user} belongs to uid {}, and {user} is uid {} now",
@@ -44,12 +52,45 @@ pub(crate) fn ensure(store: &mut Store, user: &str) -> Result<(), Error> {
     }
 }
 
-fn add(context: &mut Context, user: &str) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+/// Changes an account as it was `seen`, which is made now if there was none.
+pub(crate) fn change<T>(
+    store: &mut Store,
+    seen: &Account,
+    change: impl FnOnce(&mut Account, &mut State) -> Result<T, Error>,
+) -> Result<T, Error> {
+    if seen.generation == 0 && store.account(&seen.user)?.is_none() {
+        store.add(&seen.user, seen.uid)?;
+    }
+    store.change(&seen.user, |account, state| {
+        // A generation is never 0: that is how an account looks that was not there.
+        let is_new = seen.generation == 0 && account.factors == Factors::default();
+        if account.generation != seen.generation && !is_new {
+            return Err(Error::refused(
+                format!("{} was changed by somebody else meanwhile; nothing was added", seen.user),
+                "Enroll again.",
+            ));
+        }
+        change(account, state)
+    })
+}
+
+fn add(context: &mut Context, user: &str, arguments: &ContactArguments) -> Result<Outcome, Error> {
+    let (config, mut store) = context.open()?;
     let known = known(user)?;
-    store.add(user, known.uid)?;
-    context.terminal.say(&format!("{user} (uid {}) has an account, without a factor yet.", known.uid))?;
-    context.terminal.note(&format!("Set one up: twofa-admin enroll app {user}"));
+    let contacts = Contacts::parse(&mut context.terminal, &config, arguments)?;
+    contacts.refuse_missing(&config, user)?;
+    contacts.refuse_shared(&store, user, arguments.shared_ok)?;
+    let mut account =
+        Account { user: user.into(), uid: known.uid, generation: 0, factors: Factors::default() };
+    contacts.keep(&mut account);
+    let methods = config.policy.methods_of(&account.factors);
+    store.add_all([(user, known.uid, account.factors)].into_iter())?;
+    let state = match methods.first() {
+        Some(method) => format!("can log in with codes by {}", method.spoken()),
+        None => "has an account, without a factor yet".into(),
+    };
+    context.terminal.say(&format!("{user} (uid {}) {state}.", known.uid))?;
+    contacts::remind(context, &config, user, &contacts, methods.is_empty(), 0);
     Ok(Outcome::Done)
 }
 
@@ -66,13 +107,14 @@ fn list(context: &mut Context) -> Result<Outcome, Error> {
                 report.user.clone(),
                 report.uid.to_string(),
                 labels(report),
+                report.phone.as_ref().map_or_else(|| "-".into(), contact),
                 report.recovery_codes_left.to_string(),
                 report.failures.to_string(),
                 locks(report),
             ]
         };
         let rows: Vec<_> = reports.iter().map(row).collect();
-        table::render(["USER", "UID", "APPS", "RECOVERY", "FAILURES", "LOCKED"], &rows)
+        table::render(["USER", "UID", "APPS", "PHONE", "RECOVERY", "FAILURES", "LOCKED"], &rows)
     })?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
@@ -82,7 +124,7 @@ fn show(context: &mut Context, user: &str) -> Result<Outcome, Error> {
     let config = context.config()?;
     let store = Store::open(&config.store)?;
     let (account, state) = store.account(user)?.ok_or_else(|| store::Error::NoUser(user.into()))?;
-    let report = UserReport::new(&account, &state, &config.policy.limits, system::now());
+    let report = UserReport::new(&account, &state, &config.policy, system::now());
     context.report(&report, |report| {
         let app = |app: &twofa::admin::AppReport| {
             format!(
@@ -92,17 +134,33 @@ fn show(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         };
         let apps: Vec<String> = report.apps.iter().map(app).collect();
         let apps = if apps.is_empty() { "none".into() } else { apps.join("\n                 ") };
+        let phone = report.phone.as_ref().map_or_else(|| "none".into(), contact_in_full);
+        let addresses: Vec<String> = report.addresses.iter().map(contact_in_full).collect();
+        let addresses =
+            if addresses.is_empty() { "none".into() } else { addresses.join("\n                 ") };
         format!(
-            "User:            {} (uid {})\nApps:            {apps}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}",
+            "User:            {} (uid {})\nApps:            {apps}\nTelephone:       {phone}\nE-mail:          {addresses}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}",
             table::printable(&report.user), report.uid, report.recovery_codes_left, report.failures, locks(report)
         )
     })?;
     Ok(Outcome::Done)
 }
 
+/// A question mark says that nothing proved it yet.
+fn contact(contact: &ContactReport) -> String {
+    if contact.confirmed.is_some() { contact.to.clone() } else { format!("{} ?", contact.to) }
+}
+
+fn contact_in_full(contact: &ContactReport) -> String {
+    match &contact.confirmed {
+        Some(at) => format!("{}, confirmed {at}", contact.to),
+        None => format!("{}, not confirmed", contact.to),
+    }
+}
+
 fn labels(report: &UserReport) -> String {
     let labels: Vec<&str> = report.apps.iter().map(|app| app.label.as_str()).collect();
-    if labels.is_empty() { "none".into() } else { labels.join(", ") }
+    if labels.is_empty() { "-".into() } else { labels.join(", ") }
 }
 
 fn locks(report: &UserReport) -> String {
@@ -118,12 +176,24 @@ fn locks(report: &UserReport) -> String {
 }
 
 fn reset(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
-    let question = format!("Remove all factors and recovery codes of {user}, who then has to enroll again?");
+    let (config, mut store) = context.open()?;
+    let question = format!(
+        "Remove all apps and recovery codes of {user}, who then has to enroll again? Number and addresses stay."
+    );
     context.terminal.insist(&question, yes)?;
     store.reset(user)?;
-    context.terminal.say(&format!("{user} has no factor now."))?;
-    context.terminal.note(&format!("Set one up: twofa-admin enroll app {user}"));
+    let account = store.account(user)?.map(|(account, _)| account);
+    match account.map(|account| config.policy.methods_of(&account.factors)).unwrap_or_default().first() {
+        Some(method) => {
+            context
+                .terminal
+                .say(&format!("{user} is reset, and can log in with codes by {}.", method.spoken()))?;
+        }
+        None => {
+            context.terminal.say(&format!("{user} has no factor now."))?;
+            context.terminal.note(&format!("Set one up: {}", missing::first_step(&config.policy, user)));
+        }
+    }
     Ok(Outcome::Done)
 }
 
@@ -137,7 +207,9 @@ fn unlock(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         })?;
         Ok::<_, Error>(())
     })?;
-    context.terminal.say(&format!("{user} is unlocked; all failures are forgotten."))?;
+    context
+        .terminal
+        .say(&format!("{user} is unlocked; all failures are forgotten, and codes are sent again as far as the number's own limit allows."))?;
     Ok(Outcome::Done)
 }
 

@@ -1,13 +1,24 @@
 //! What is known of a user: the factors an administrator set up (`Account`), and what logins change
 //! (`State`), with the one function that judges every such change.
 
-use crate::code::{RecoverySet, Secret, Shape};
+use crate::code::{RecoverySet, Secret, Shape, Tag};
+use crate::contact::{Address, Confirmable, Number};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Bounds of the lists in `State`, whose encoded size is fixed.
 pub const MAX_APPS: usize = 8;
 const MAX_SOURCES: usize = 16;
+/// As many messages as a user may be sent in a day.
+pub const MAX_SENDS: u8 = 20;
+/// As many messages as a host may send in an hour: those of a day are kept (store/sends.rs).
+pub const MAX_HOST_SENDS: u16 = 1000;
+pub const MAX_ADDRESSES: usize = 5;
+
+/// Wrong answers to one sent code.
+pub const SENT_TRIES: u8 = 3;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
 
 /// Locks and grace follow the highest time ever seen, less what a clock may be corrected by.
 const CLOCK_TOLERANCE: u64 = 300;
@@ -36,13 +47,10 @@ pub struct Account {
 pub struct Factors {
     pub apps: Vec<App>,
     pub recovery: Option<RecoverySet>,
-}
-
-impl Factors {
-    /// Whether there is anything a user could answer a code prompt with.
-    pub fn can_answer(&self) -> bool {
-        !self.apps.is_empty()
-    }
+    /// The number that codes are sent to.
+    pub phone: Option<Confirmable<Number>>,
+    /// A code sent by e-mail goes to all of these.
+    pub addresses: Vec<Confirmable<Address>>,
 }
 
 /// One authenticator app.
@@ -85,6 +93,21 @@ pub struct Limits {
     pub window: u64,
     /// Failures of one user from anywhere until only a recovery code is accepted.
     pub total: u16,
+    pub sends: SendLimits,
+}
+
+/// How many messages are sent, so that nobody's telephone bill is at a stranger's mercy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendLimits {
+    /// Seconds between two messages to one user.
+    pub pause: u64,
+    /// In one login.
+    pub login: u8,
+    /// To one user, and to one number, in an hour and in a day.
+    pub hour: u8,
+    pub day: u8,
+    /// To everybody, in an hour.
+    pub host: u16,
 }
 
 /// Why no code is accepted, or no code of one kind.
@@ -104,6 +127,8 @@ pub enum Proof {
     App(Vec<Spent>),
     /// The recovery code at this position of the set.
     Recovery(u8),
+    /// The code that was sent.
+    Sent(Tag),
 }
 
 /// The newest time step that an app's code was accepted for.
@@ -113,12 +138,14 @@ pub struct Spent {
     pub step: u64,
 }
 
-/// The two kinds of wrong answer. Both count against the address they come from; towards the hard stop only codes
+/// The kinds of wrong answer. All count against the address they come from; towards the hard stop only codes
 /// do, as 120 bits are not guessed: whoever sets it off cannot close the way back in too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guess {
     Code,
     Recovery,
+    /// In place of the sent code with this tag, which bears only a few.
+    Sent(Tag),
 }
 
 /// What a login, or `twofa-admin user unlock`, wants to change.
@@ -128,6 +155,9 @@ pub enum Change {
     Prove { proof: Proof, source: Source, typos: u8 },
     /// A wrong answer.
     Fail { guess: Guess, source: Source },
+    /// A code is about to be sent, known by `tag` and good for so many seconds: counted before it is. This login had
+    /// `earlier` ones.
+    Send { tag: Tag, valid_for: u64, source: Source, number: Option<Number>, earlier: u8 },
     /// An administrator forgives all failures.
     Unlock,
 }
@@ -140,9 +170,26 @@ pub enum Conflict {
     Locked(Lock),
     /// An administrator changed the user's factors meanwhile.
     Changed,
+    /// The sent code is too old.
+    Expired,
+    /// Another code was sent after this one.
+    Superseded,
+    /// Another message may be sent after so many seconds.
+    TooSoon(u64),
+    Capped(Cap),
 }
 
-/// What logins change about a user. A store holds it locked while it reads, applies and writes.
+/// Which limit of messages was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    Login,
+    User,
+    Number,
+    Host,
+}
+
+/// What logins change about a user. A store holds it locked while it reads, applies and writes. Fields are only ever
+/// added at its end, and such that zeros mean none: then a record of an earlier version reads as it was meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The highest time ever seen at a change, in seconds since 1970.
@@ -154,6 +201,19 @@ pub struct State {
     /// Failures from anywhere, and when the last one was.
     total: u16,
     last_failure: u64,
+    /// The code on its way.
+    challenge: Option<Challenge>,
+    /// When messages were sent, for a day.
+    sends: Vec<u64>,
+}
+
+/// A sent code. There is one a user: the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Challenge {
+    tag: Tag,
+    until: u64,
+    /// Wrong answers that it still bears.
+    tries: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,6 +244,20 @@ fn longest_lock(limits: &Limits) -> u64 {
     MAX_LOCK.max(limits.window)
 }
 
+/// The time that locks and limits follow, when `seen` is the highest one ever seen: a clock set back does not
+/// shorten what was already waited for, nor end anything.
+pub fn clock(now: u64, seen: u64) -> u64 {
+    if seen > now.saturating_add(CLOCK_LEAD) {
+        return now;
+    }
+    now.max(seen.saturating_sub(CLOCK_TOLERANCE))
+}
+
+/// Whether a message sent `at` was sent in the last `span` seconds. One from the far future was a wrong clock's.
+pub fn was_sent_within(at: u64, span: u64, now: u64) -> bool {
+    at <= now.saturating_add(CLOCK_LEAD) && now.saturating_sub(at) < span
+}
+
 impl State {
     /// The only judge of a change: the new state, or why there is none.
     ///
@@ -199,23 +273,36 @@ impl State {
         match change {
             Change::Prove { proof, source, typos } => {
                 self.refuse_if_locked(proof.guess(), *source, limits, now)?;
-                next.spend(proof)?;
+                next.spend(proof, now)?;
                 next.failures.retain(|failures| failures.source != *source);
                 next.total = next.total.saturating_sub((*typos).into());
             }
             Change::Fail { guess, source } => {
                 self.refuse_if_locked(*guess, *source, limits, now)?;
                 next.charge_address(*source, limits, now);
-                if *guess == Guess::Code {
+                if *guess != Guess::Recovery {
                     next.total = self.failures_in_all(now).saturating_add(1);
                     next.last_failure = now;
                 }
+                if let Guess::Sent(tag) = guess {
+                    next.charge_challenge(tag);
+                }
+            }
+            Change::Send { tag, valid_for, source, number: _, earlier } => {
+                self.refuse_if_locked(Guess::Sent(*tag), *source, limits, now)?;
+                if *earlier >= limits.sends.login {
+                    return Err(Conflict::Capped(Cap::Login));
+                }
+                next.count_send(&limits.sends, now)?;
+                let until = now.saturating_add(*valid_for);
+                next.challenge = Some(Challenge { tag: *tag, until, tries: SENT_TRIES });
             }
             Change::Unlock => {
                 // Also ends what a clock that once ran far ahead had left behind.
                 next.seen = clock;
                 next.failures.clear();
                 next.total = 0;
+                next.sends.clear();
             }
         }
         Ok(next)
@@ -270,13 +357,8 @@ impl State {
         self.spent.retain(|spent| spent.app != app);
     }
 
-    /// The time that locks follow: a clock set back does not shorten what was already waited for,
-    /// nor end anything.
     fn clock(&self, now: u64) -> u64 {
-        if self.seen > now.saturating_add(CLOCK_LEAD) {
-            return now;
-        }
-        now.max(self.seen.saturating_sub(CLOCK_TOLERANCE))
+        clock(now, self.seen)
     }
 
     fn refuse_if_locked(
@@ -293,8 +375,13 @@ impl State {
         }
     }
 
-    fn spend(&mut self, proof: &Proof) -> Result<(), Conflict> {
+    fn spend(&mut self, proof: &Proof, now: u64) -> Result<(), Conflict> {
         match proof {
+            Proof::Sent(tag) => match self.challenge.take() {
+                Some(challenge) if challenge.tag == *tag && now < challenge.until => {}
+                Some(challenge) if challenge.tag == *tag => return Err(Conflict::Expired),
+                _ => return Err(Conflict::Superseded),
+            },
             Proof::App(steps) => {
                 if steps.is_empty() {
                     return Err(Conflict::Used);
@@ -315,6 +402,30 @@ impl State {
                 self.recovery_used |= bit;
             }
         }
+        Ok(())
+    }
+
+    /// A wrong answer to the sent code: none is accepted after a few.
+    fn charge_challenge(&mut self, tag: &Tag) {
+        if let Some(challenge) = self.challenge.as_mut().filter(|challenge| challenge.tag == *tag) {
+            challenge.tries = challenge.tries.saturating_sub(1);
+            if challenge.tries == 0 {
+                self.challenge = None;
+            }
+        }
+    }
+
+    fn count_send(&mut self, limits: &SendLimits, now: u64) -> Result<(), Conflict> {
+        self.sends.retain(|at| was_sent_within(*at, DAY, now));
+        let within = |span| self.sends.iter().filter(|at| was_sent_within(**at, span, now)).count();
+        if let Some(last) = self.sends.iter().max().filter(|last| was_sent_within(**last, limits.pause, now))
+        {
+            return Err(Conflict::TooSoon(last.saturating_add(limits.pause).saturating_sub(now)));
+        }
+        if within(HOUR) >= limits.hour.into() || within(DAY) >= limits.day.min(MAX_SENDS).into() {
+            return Err(Conflict::Capped(Cap::User));
+        }
+        self.sends.push(now);
         Ok(())
     }
 
@@ -357,6 +468,7 @@ impl Proof {
         match self {
             Self::App(_) => Guess::Code,
             Self::Recovery(_) => Guess::Recovery,
+            Self::Sent(tag) => Guess::Sent(*tag),
         }
     }
 }
@@ -366,7 +478,8 @@ pub(crate) mod tests {
     use super::*;
 
     const NOW: u64 = 1_795_298_625;
-    const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50 };
+    const SENDS: SendLimits = SendLimits { pause: 60, login: 3, hour: 5, day: 10, host: 100 };
+    const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50, sends: SENDS };
 
     /// As large as a state gets: all lists full, all numbers as long as they can be.
     pub(crate) fn maximal() -> State {
@@ -384,6 +497,8 @@ pub(crate) mod tests {
             failures: (0..MAX_SOURCES as u16).map(failures).collect(),
             total: u16::MAX,
             last_failure: u64::MAX,
+            challenge: Some(Challenge { tag: [u8::MAX; 32], until: u64::MAX, tries: u8::MAX }),
+            sends: vec![u64::MAX; MAX_SENDS.into()],
         }
     }
 
@@ -409,6 +524,18 @@ pub(crate) mod tests {
 
     fn recovery(position: u8) -> Change {
         Change::Prove { proof: Proof::Recovery(position), source: home(), typos: 0 }
+    }
+
+    fn send(code: u8, valid_for: u64) -> Change {
+        Change::Send { tag: [code; 32], valid_for, source: home(), number: None, earlier: 0 }
+    }
+
+    fn right_sent(code: u8) -> Change {
+        Change::Prove { proof: Proof::Sent([code; 32]), source: home(), typos: 0 }
+    }
+
+    fn wrong_sent(code: u8) -> Change {
+        Change::Fail { guess: Guess::Sent([code; 32]), source: home() }
     }
 
     /// `times` the same change, each of which has to be accepted.
@@ -593,14 +720,122 @@ pub(crate) mod tests {
 
     #[test]
     fn no_number_overflows() {
-        let limits = Limits { prompts: 255, failures: 1, window: u64::MAX, total: u16::MAX };
+        let sends = SendLimits { pause: u64::MAX, login: 255, hour: 255, day: 255, host: u16::MAX };
+        let limits = Limits { prompts: 255, failures: 1, window: u64::MAX, total: u16::MAX, sends };
         for now in [0, NOW, u64::MAX] {
-            for change in
-                [wrong(home()), wrong_recovery(), right(u64::MAX, 255), recovery(15), Change::Unlock]
-            {
+            for change in [
+                wrong(home()),
+                wrong_recovery(),
+                right(u64::MAX, 255),
+                recovery(15),
+                Change::Unlock,
+                send(1, u64::MAX),
+                wrong_sent(1),
+                right_sent(255),
+            ] {
                 let _ = maximal().apply(&change, &limits, now);
                 let _ = State::default().apply(&change, &limits, now);
             }
         }
+    }
+
+    #[test]
+    fn a_sent_code_opens_once_and_in_time() {
+        let state = after(&State::default(), 1, &send(1, 300), NOW);
+        assert!(state.apply(&right_sent(1), &LIMITS, NOW + 299).is_ok());
+        for late in [300, 301, 3600] {
+            let after_it = state.apply(&right_sent(1), &LIMITS, NOW + late);
+            assert_eq!(after_it, Err(Conflict::Expired), "{late}");
+        }
+        let spent = after(&state, 1, &right_sent(1), NOW);
+        assert_eq!(spent.apply(&right_sent(1), &LIMITS, NOW), Err(Conflict::Superseded));
+        assert_eq!(state.apply(&right_sent(2), &LIMITS, NOW), Err(Conflict::Superseded), "another login's");
+        assert_eq!(State::default().apply(&right_sent(1), &LIMITS, NOW), Err(Conflict::Superseded));
+        let newer = after(&state, 1, &send(2, 300), NOW + 60);
+        assert_eq!(
+            newer.apply(&right_sent(1), &LIMITS, NOW + 60),
+            Err(Conflict::Superseded),
+            "the latest only"
+        );
+        assert!(newer.apply(&right_sent(2), &LIMITS, NOW + 60).is_ok());
+    }
+
+    #[test]
+    fn a_sent_code_bears_three_wrong_answers_of_its_own_login() {
+        let state = after(&State::default(), 1, &send(1, 300), NOW);
+        let elsewhere = Change::Fail { guess: Guess::Sent([2; 32]), source: source("203.0.113.5") };
+        let state = after(&state, 4, &elsewhere, NOW);
+        let state = after(&state, 2, &wrong_sent(1), NOW);
+        assert!(state.apply(&right_sent(1), &LIMITS, NOW).is_ok());
+        let state = after(&state, 1, &wrong_sent(1), NOW);
+        assert_eq!(state.apply(&right_sent(1), &LIMITS, NOW), Err(Conflict::Superseded));
+        assert_eq!(state.failures_in_all(NOW), 7, "towards the hard stop they count as others do");
+    }
+
+    #[test]
+    fn a_login_has_its_own_cap() {
+        for (earlier, good) in [(0, true), (2, true), (3, false), (u8::MAX, false)] {
+            let send = Change::Send { tag: [1; 32], valid_for: 300, source: home(), number: None, earlier };
+            let expected = if good { Ok(()) } else { Err(Conflict::Capped(Cap::Login)) };
+            assert_eq!(State::default().apply(&send, &LIMITS, NOW).map(drop), expected, "{earlier}");
+        }
+    }
+
+    #[test]
+    fn messages_have_a_pause_and_two_caps() {
+        let mut state = State::default();
+        let mut now = NOW;
+        for _ in 0..5 {
+            state = after(&state, 1, &send(1, 300), now);
+            assert_eq!(state.apply(&send(1, 300), &LIMITS, now), Err(Conflict::TooSoon(60)));
+            assert_eq!(state.apply(&send(1, 300), &LIMITS, now + 59), Err(Conflict::TooSoon(1)));
+            now += 60;
+        }
+        assert_eq!(state.apply(&send(1, 300), &LIMITS, NOW + 3599), Err(Conflict::Capped(Cap::User)));
+        assert!(state.apply(&send(1, 300), &LIMITS, NOW + 3600).is_ok(), "an hour after the first");
+        for n in 1..=5 {
+            state = after(&state, 1, &send(1, 300), NOW + n * 3600);
+        }
+        assert_eq!(
+            state.apply(&send(1, 300), &LIMITS, NOW + 80_000),
+            Err(Conflict::Capped(Cap::User)),
+            "10 a day"
+        );
+        assert!(state.apply(&send(1, 300), &LIMITS, NOW + 24 * 3600).is_ok());
+        assert!(
+            after(&state, 1, &Change::Unlock, NOW + 80_000)
+                .apply(&send(1, 300), &LIMITS, NOW + 80_000)
+                .is_ok()
+        );
+    }
+
+    /// Neither set back nor run ahead does the clock send more, nor stop sending for good.
+    #[test]
+    fn messages_follow_the_steady_clock() {
+        let mut state = State::default();
+        for n in 0..5 {
+            state = after(&state, 1, &send(1, 300), NOW + n * 60);
+        }
+        for back in [0, 60, 300, 301, 3000] {
+            assert!(state.apply(&send(1, 300), &LIMITS, NOW + 240 - back).is_err(), "{back}");
+        }
+        assert_eq!(state.apply(&right_sent(1), &LIMITS, NOW + 600), Err(Conflict::Expired));
+        for ahead in [7201, 10 * 365 * DAY] {
+            let ahead = after(&state, 1, &send(1, 300), NOW + ahead);
+            let back = after(&ahead, 1, &send(1, 300), NOW + 3600);
+            assert!(back.apply(&right_sent(1), &LIMITS, NOW + 3600).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_lock_stops_messages_too() {
+        let locked = after(&State::default(), 5, &wrong(home()), NOW);
+        let refused = Err(Conflict::Locked(Lock::Address(NOW + 900)));
+        assert_eq!(locked.apply(&send(1, 300), &LIMITS, NOW), refused);
+        let hard = State { total: LIMITS.total, last_failure: NOW, ..State::default() };
+        assert_eq!(hard.apply(&send(1, 300), &LIMITS, NOW), Err(Conflict::Locked(Lock::Total)));
+        let sent = after(&State::default(), 1, &send(1, 300), NOW);
+        let hard = State { total: LIMITS.total, last_failure: NOW, ..sent };
+        assert_eq!(hard.apply(&right_sent(1), &LIMITS, NOW), Err(Conflict::Locked(Lock::Total)));
     }
 }

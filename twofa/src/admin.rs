@@ -1,17 +1,24 @@
 //! Reports for administrators, from plain data: what `twofa-admin` prints as text or as JSON.
 
-use crate::account::{Account, Limits, State};
+use crate::account::{Account, State};
 use crate::config::Config;
+use crate::contact::{Address, Confirmable, Number};
 use crate::message::rfc3339;
-use crate::policy::{Exemption, Who};
+use crate::policy::{Channel, Exemption, Method, Policy, Who};
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// A user's factors and standing. No secret in it.
 #[derive(Clone, Debug, Serialize)]
 pub struct UserReport {
     pub user: String,
     pub uid: u32,
+    /// The policy's methods that this user can use.
+    pub methods: Vec<&'static str>,
     pub apps: Vec<AppReport>,
+    /// Masked.
+    pub phone: Option<ContactReport>,
+    pub addresses: Vec<ContactReport>,
     pub recovery_codes_left: usize,
     /// Failures that count towards the hard stop.
     pub failures: u16,
@@ -32,8 +39,23 @@ pub struct AppReport {
     pub enrolled: String,
 }
 
+/// Where codes are sent, masked.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContactReport {
+    pub to: String,
+    /// When a code sent there came back.
+    pub confirmed: Option<String>,
+}
+
+impl ContactReport {
+    fn new<T>(contact: &Confirmable<T>, masked: impl Fn(&T) -> String) -> Self {
+        Self { to: masked(&contact.to), confirmed: contact.confirmed.map(rfc3339) }
+    }
+}
+
 impl UserReport {
-    pub fn new(account: &Account, state: &State, limits: &Limits, now: u64) -> Self {
+    pub fn new(account: &Account, state: &State, policy: &Policy, now: u64) -> Self {
+        let limits = &policy.limits;
         let app = |app: &crate::account::App| AppReport {
             label: app.label.clone(),
             algorithm: app.shape.algorithm.name(),
@@ -46,7 +68,15 @@ impl UserReport {
         Self {
             user: account.user.clone(),
             uid: account.uid,
+            methods: policy.methods_of(&account.factors).into_iter().map(Method::name).collect(),
             apps: account.factors.apps.iter().map(app).collect(),
+            phone: account.factors.phone.as_ref().map(|phone| ContactReport::new(phone, Number::masked)),
+            addresses: account
+                .factors
+                .addresses
+                .iter()
+                .map(|own| ContactReport::new(own, Address::masked))
+                .collect(),
             recovery_codes_left: recovery_left(account, state),
             failures,
             locked: failures >= limits.total,
@@ -70,7 +100,12 @@ pub struct PolicyReport {
     services: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     support: Option<String>,
+    helper: String,
     app: AppRulesReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sms: Option<ChannelReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<ChannelReport>,
     limits: LimitsReport,
     store: StoreReport,
     exempt: Vec<ExemptReport>,
@@ -87,11 +122,44 @@ struct AppRulesReport {
 }
 
 #[derive(Clone, Debug, Serialize)]
+struct ChannelReport {
+    hook: String,
+    hook_user: String,
+    valid_for: String,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefixes: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_address: Option<String>,
+}
+
+impl ChannelReport {
+    fn new(channel: &Channel) -> Self {
+        Self {
+            hook: channel.hook.display().to_string(),
+            hook_user: channel.hook_user.clone(),
+            valid_for: format!("{}s", channel.valid_for),
+            text: channel.text.as_str().into(),
+            prefixes: None,
+            country: None,
+            default_address: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
 struct LimitsReport {
     prompts: u8,
     failures: u8,
     window: String,
     total: u16,
+    send_pause: String,
+    sends_per_login: u8,
+    sends_per_hour: u8,
+    sends_per_day: u8,
+    sends_per_host_hour: u16,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -120,6 +188,16 @@ impl PolicyReport {
             methods: policy.methods.iter().map(|method| method.name()).collect(),
             services: policy.services.clone(),
             support: policy.support.clone(),
+            helper: policy.helper.display().to_string(),
+            sms: policy.sms.as_ref().map(|sms| ChannelReport {
+                prefixes: Some(sms.prefixes.iter().map(|prefix| prefix.as_str().into()).collect()),
+                country: sms.country.as_ref().map(|country| country.as_str().into()),
+                ..ChannelReport::new(&sms.channel)
+            }),
+            email: policy.email.as_ref().map(|email| ChannelReport {
+                default_address: email.default_address.as_ref().map(|address| address.as_str().into()),
+                ..ChannelReport::new(&email.channel)
+            }),
             app: AppRulesReport {
                 digits: policy.app.shape.digits,
                 step: policy.app.shape.step,
@@ -132,6 +210,11 @@ impl PolicyReport {
                 failures: policy.limits.failures,
                 window: format!("{}s", policy.limits.window),
                 total: policy.limits.total,
+                send_pause: format!("{}s", policy.limits.sends.pause),
+                sends_per_login: policy.limits.sends.login,
+                sends_per_hour: policy.limits.sends.hour,
+                sends_per_day: policy.limits.sends.day,
+                sends_per_host_hour: policy.limits.sends.host,
             },
             store: StoreReport {
                 path: config.store.database.display().to_string(),
@@ -153,6 +236,20 @@ impl ExemptReport {
     }
 }
 
+/// What an administrator has to know about the methods of a policy, whatever the state of the host.
+pub fn notices(policy: &Policy) -> Vec<String> {
+    let notice = |method: &Method| match method {
+        Method::App => None,
+        Method::Sms => Some(
+            "Codes by SMS are a restricted method (NIST SP 800-63B): a number can be taken over. Offer another one too.",
+        ),
+        Method::Email => Some(
+            "Codes by e-mail are no second factor to NIST SP 800-63B: whoever reads the mailbox has them.",
+        ),
+    };
+    policy.methods.iter().filter_map(notice).map(Into::into).collect()
+}
+
 /// A user of the host who could log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoginUser {
@@ -160,13 +257,28 @@ pub struct LoginUser {
     pub uid: u32,
 }
 
-/// Those of `users` who have no factor to answer with: enforcement refuses them.
+/// Those of `users` who have no factor to answer with: enforcement refuses them. A method that needs no account
+/// (a default address for codes) still needs one to keep its state in.
 pub fn without_factor(users: &[LoginUser], accounts: &[UserReport]) -> Vec<LoginUser> {
-    let has_factor = |user: &LoginUser| {
-        let mut own = accounts.iter().filter(|account| account.user == user.user && account.uid == user.uid);
-        own.any(|account| !account.apps.is_empty())
-    };
-    users.iter().filter(|user| !has_factor(user)).cloned().collect()
+    without(users, accounts, |account| !account.methods.is_empty())
+}
+
+/// Those of `users` whom `method` cannot reach.
+pub fn without_method(users: &[LoginUser], accounts: &[UserReport], method: Method) -> Vec<LoginUser> {
+    without(users, accounts, |account| account.methods.contains(&method.name()))
+}
+
+fn without(
+    users: &[LoginUser],
+    accounts: &[UserReport],
+    has: impl Fn(&UserReport) -> bool,
+) -> Vec<LoginUser> {
+    let having: HashSet<(&str, u32)> = accounts
+        .iter()
+        .filter(|account| has(account))
+        .map(|account| (account.user.as_str(), account.uid))
+        .collect();
+    users.iter().filter(|user| !having.contains(&(user.user.as_str(), user.uid))).cloned().collect()
 }
 
 /// The users in the text of `getent passwd` whose shell lets them log in.

@@ -23,6 +23,9 @@ const RECOVERY_CHARS: usize = RECOVERY_BYTES * 8 / 5;
 /// repeated or cut to the length of the real answer.
 const SSHD_FAKE: &[u8] = b"\x08\n\r\x7fINCORRECT";
 
+/// How many digits a sent code has: SP 800-63B asks for 20 bits, and people copy six.
+pub const SENT_DIGITS: usize = 6;
+
 /// An answer longer than this is no code (PAM_MAX_RESP_SIZE of Linux-PAM).
 const MAX_ANSWER: usize = 512;
 
@@ -136,8 +139,31 @@ pub enum Answer {
     Code(Zeroizing<String>),
     /// Something of the shape of a recovery code, in its canonical form.
     Recovery(Zeroizing<String>),
+    /// A wish in place of a code: another method, or another message. No guess.
+    Word(Word),
     /// Anything else: a wrong guess.
     Malformed,
+}
+
+/// What can be typed at a code prompt besides codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    App,
+    Sms,
+    Email,
+    Resend,
+}
+
+impl Word {
+    fn parse(typed: &str) -> Option<Self> {
+        match typed.trim().to_ascii_lowercase().as_str() {
+            "app" => Some(Self::App),
+            "sms" => Some(Self::Sms),
+            "email" | "e-mail" | "mail" => Some(Self::Email),
+            "resend" => Some(Self::Resend),
+            _ => None,
+        }
+    }
 }
 
 impl Answer {
@@ -152,12 +178,15 @@ impl Answer {
         if password.is_some_and(|password| bool::from(password.ct_eq(typed))) {
             return Self::Password;
         }
-        if typed.iter().zip(SSHD_FAKE.iter().cycle()).all(|(a, b)| a == b) {
+        if is_fake(typed) {
             return Self::Fake;
         }
         let Ok(typed) = str::from_utf8(typed) else {
             return Self::Malformed;
         };
+        if let Some(word) = Word::parse(typed) {
+            return Self::Word(word);
+        }
         if let Some(code) = canonical_recovery(typed) {
             return Self::Recovery(code);
         }
@@ -180,8 +209,63 @@ impl fmt::Debug for Answer {
             Self::Fake => "Fake",
             Self::Code(_) => "Code([redacted])",
             Self::Recovery(_) => "Recovery([redacted])",
+            Self::Word(word) => return write!(f, "Word({word:?})"),
             Self::Malformed => "Malformed",
         })
+    }
+}
+
+/// Whether sshd, and no person, gave this as a password or answer.
+pub fn is_fake(typed: &[u8]) -> bool {
+    !typed.is_empty() && typed.iter().zip(SSHD_FAKE.iter().cycle()).all(|(a, b)| a == b)
+}
+
+/// What a sent code is known by: an HMAC under a key that only the login has which sent it. So the code is worth
+/// nothing in any other login, and nothing that is stored tells what it was.
+pub type Tag = [u8; 32];
+
+/// The random bytes of one login. Its codes are made from them, and are gone with them.
+#[derive(Clone, Debug)]
+pub struct Seed(Secret);
+
+impl Seed {
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(Secret::new(random))
+    }
+
+    /// The `number`th code of this login.
+    pub fn sent_code(&self, number: u8) -> SentCode {
+        let [a, b, c, d, e, f, g, h, ..] = tag(&self.0, &format!("code {number}"));
+        // 64 bits: that some codes are likelier than others cannot be noticed.
+        let digits = u64::from_be_bytes([a, b, c, d, e, f, g, h]) % 10u64.pow(SENT_DIGITS as u32);
+        SentCode(Zeroizing::new(format!("{digits:0SENT_DIGITS$}")))
+    }
+
+    /// Names the `number`th message of this login, to gateways and in the log.
+    pub fn message_id(&self, number: u8) -> String {
+        tag(&self.0, &format!("id {number}")).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What `digits` is known by as the `number`th code.
+    pub fn tag(&self, number: u8, digits: &str) -> Tag {
+        tag(&self.0, &Zeroizing::new(format!("tag {number} {digits}")))
+    }
+}
+
+/// A code on its way to a user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SentCode(Zeroizing<String>);
+
+impl SentCode {
+    /// The digits: for the message, and for nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SentCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
     }
 }
 
@@ -258,7 +342,7 @@ impl RecoverySet {
     }
 }
 
-fn tag(key: &Secret, canonical: &str) -> [u8; 32] {
+fn tag(key: &Secret, canonical: &str) -> Tag {
     // HMAC takes a key of any length; the constructor cannot fail.
     Hmac::<Sha256>::new_from_slice(key.expose())
         .map(|mac| mac.chain_update(canonical.as_bytes()).finalize().into_bytes().into())
@@ -360,6 +444,11 @@ mod tests {
             (b"\x08", Answer::Fake),
             (b"\x08\n\r\x7fINCORRECT\x08\n\r\x7fI", Answer::Fake),
             (b"hunter2", Answer::Password),
+            (b"sms", Answer::Word(Word::Sms)),
+            (b" Resend ", Answer::Word(Word::Resend)),
+            (b"E-Mail", Answer::Word(Word::Email)),
+            (b"APP", Answer::Word(Word::App)),
+            (b"sms please", Answer::Malformed),
         ];
         for (typed, expected) in cases {
             assert_eq!(&Answer::parse(typed, Some(b"hunter2")), expected, "{typed:?}");
@@ -390,14 +479,58 @@ mod tests {
         assert_eq!(Answer::parse(b"0123-4567-89AB-CDEF-GHJK-MNPU", None), Answer::Malformed);
     }
 
+    /// Every code of every login is another one, and known to that login only.
+    #[test]
+    fn a_sent_code_belongs_to_its_login() {
+        let seeds = [Seed::new([1; 32]), Seed::new([2; 32])];
+        for seed in &seeds {
+            for number in 0..3 {
+                let code = seed.sent_code(number);
+                assert!(
+                    code.expose().len() == SENT_DIGITS && code.expose().bytes().all(|b| b.is_ascii_digit())
+                );
+                assert_eq!(code, seed.sent_code(number));
+                assert_eq!(seed.message_id(number).len(), 32);
+            }
+        }
+        let tags = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(seed, number)| seeds[seed].tag(number, "123456"));
+        for (at, tag) in tags.iter().enumerate() {
+            assert!(!tags[at + 1..].contains(tag));
+        }
+        assert_ne!(seeds[0].tag(0, "123456"), seeds[0].tag(0, "123457"));
+        assert_ne!(seeds[0].sent_code(0), seeds[1].sent_code(0));
+        assert_ne!(seeds[0].message_id(0), seeds[0].message_id(1));
+    }
+
+    /// All digits are as likely as one expects of 10,000 codes: chi-squared with 9 degrees of freedom.
+    #[test]
+    fn sent_codes_are_even() {
+        for place in 0..SENT_DIGITS {
+            let mut counts = [0f64; 10];
+            for n in 0..10_000u32 {
+                let mut random = [0; 32];
+                random[..4].copy_from_slice(&n.to_le_bytes());
+                let code = Seed::new(random).sent_code(0);
+                counts[usize::from(code.expose().as_bytes()[place] - b'0')] += 1.0;
+            }
+            let chi: f64 = counts.iter().map(|count| (count - 1000.0) * (count - 1000.0) / 1000.0).sum();
+            assert!(chi < 40.0, "place {place}: {counts:?}");
+        }
+    }
+
     #[test]
     fn secrets_do_not_print() {
         let shown = format!(
-            "{:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?}",
+            Seed::new([7; 32]),
+            Seed::new([7; 32]).sent_code(0),
             Secret::new(*b"s3cret"),
             Answer::parse(b"123456", None),
             RecoverySet::new(Secret::new([7; 32]), &[])
         );
-        assert_eq!(shown, "[redacted] Code([redacted]) RecoverySet { key: [redacted], tags: [] }");
+        assert_eq!(
+            shown,
+            "Seed([redacted]) [redacted] [redacted] Code([redacted]) RecoverySet { key: [redacted], tags: [] }"
+        );
     }
 }

@@ -1,9 +1,12 @@
 //! The policy file: strict TOML in, a `Config` of valid values out. A typo is an error with file, line and
 //! key; the last valid copy then stays in force, so that an editor's slip neither opens nor locks the host.
 
-use crate::account::Limits;
+use crate::account::{Limits, MAX_HOST_SENDS, MAX_SENDS, SendLimits};
 use crate::code::{Algorithm, Shape};
-use crate::policy::{AppRules, Exemption, Method, Mode, Policy, Who};
+use crate::contact::{Address, Prefix};
+use crate::policy::{
+    AppRules, Channel, EmailRules, Exemption, Method, Mode, Policy, SmsRules, Template, Who,
+};
 use crate::trusted::{self, Readers};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -11,11 +14,14 @@ use serde::de::{Deserializer, Error as _};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use time::{Date, Month, Time};
+use toml::Spanned;
 use toml::value::Datetime;
 
 pub const DEFAULT_PATH: &str = "/etc/twofa/twofa.toml";
 const DEFAULT_DATABASE: &str = "/var/lib/twofa/twofa.db";
 const DEFAULT_KEY: &str = "/etc/twofa/store.key";
+const DEFAULT_HELPER: &str = "/usr/libexec/twofa/twofa-helper";
+const DEFAULT_HOOK_USER: &str = "_twofa";
 
 /// A policy is a page or two; 64 KiB is an accident.
 const MAX_FILE: u64 = 64 * 1024;
@@ -159,17 +165,21 @@ pub fn read_and_keep(path: &Path) -> Result<Config, Error> {
 ///
 /// `Invalid` with the place of the first fault.
 pub fn parse(path: &Path, text: &str) -> Result<Config, Error> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start.min(text.len()));
-        let before = text.get(..at).unwrap_or_default();
+    let invalid = |at: usize, fault: &str| {
+        let before = text.get(..at.min(text.len())).unwrap_or_default();
         let line = before.matches('\n').count();
         Error::Invalid {
             place: format!("{}:{}", path.display(), line + 1),
             text: text.lines().nth(line).unwrap_or_default().trim().chars().take(80).collect(),
-            fault: error.message().trim().replace('\n', " "),
+            fault: fault.trim().replace('\n', " "),
         }
-    })?;
-    Ok(file.into_config())
+    };
+    let file: File = toml::from_str(text)
+        .map_err(|error| invalid(error.span().map_or(0, |span| span.start), error.message()))?;
+    match file.missing_table() {
+        Some(fault) => Err(invalid(file.methods.span().start, fault)),
+        None => Ok(file.into_config()),
+    }
 }
 
 /// The file as it is written. Every field's type checks its own range, so that a fault has a line.
@@ -177,14 +187,18 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Error> {
 #[serde(deny_unknown_fields)]
 struct File {
     #[allow(dead_code)] // reading it is what checks it
-    version: Number<1, 1>,
+    version: Number<u8, 1, 1>,
     #[serde(default)]
     mode: ModeName,
-    methods: Methods,
+    methods: Spanned<Methods>,
     services: Services,
     support: Option<Support>,
+    #[serde(default = "default_helper")]
+    helper: FilePath,
     #[serde(default)]
     app: AppTable,
+    sms: Option<SmsTable>,
+    email: Option<EmailTable>,
     #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
@@ -194,6 +208,18 @@ struct File {
 }
 
 impl File {
+    /// A method that is sent needs somebody who sends it.
+    fn missing_table(&self) -> Option<&'static str> {
+        let methods = &self.methods.get_ref().0;
+        if methods.contains(&Method::Sms) && self.sms.is_none() {
+            return Some("sms needs a table [sms] with `hook` and `prefixes`");
+        }
+        if methods.contains(&Method::Email) && self.email.is_none() {
+            return Some("email needs a table [email] with `hook`");
+        }
+        None
+    }
+
     fn into_config(self) -> Config {
         Config {
             policy: Policy {
@@ -202,7 +228,7 @@ impl File {
                     ModeName::Observe => Mode::Observe,
                     ModeName::Off => Mode::Off,
                 },
-                methods: self.methods.0,
+                methods: self.methods.into_inner().0,
                 services: self.services.0,
                 support: self.support.map(|support| support.0),
                 limits: Limits {
@@ -210,7 +236,17 @@ impl File {
                     failures: self.limits.failures.get(),
                     window: self.limits.window.0,
                     total: self.limits.total.get(),
+                    sends: SendLimits {
+                        pause: self.limits.send_pause.0,
+                        login: self.limits.sends_per_login.get(),
+                        hour: self.limits.sends_per_hour.get(),
+                        day: self.limits.sends_per_day.get(),
+                        host: self.limits.sends_per_host_hour.get(),
+                    },
                 },
+                sms: self.sms.map(SmsTable::into_rules),
+                email: self.email.map(EmailTable::into_rules),
+                helper: self.helper.0,
                 app: AppRules {
                     shape: Shape {
                         algorithm: self.app.algorithm,
@@ -241,9 +277,9 @@ enum ModeName {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AppTable {
-    digits: Number<6, 8>,
-    step: Number<15, 60>,
-    skew: Number<0, 2>,
+    digits: Number<u8, 6, 8>,
+    step: Number<u8, 15, 60>,
+    skew: Number<u8, 0, 2>,
     algorithm: Algorithm,
     issuer: Option<Label>,
 }
@@ -260,19 +296,141 @@ impl Default for AppTable {
     }
 }
 
+/// `[sms]`: codes sent to telephones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SmsTable {
+    hook: FilePath,
+    #[serde(default)]
+    hook_user: UserName,
+    #[serde(default = "five_minutes")]
+    valid_for: Duration<60, 600>,
+    #[serde(default)]
+    text: Text,
+    prefixes: Prefixes,
+    country: Option<Prefix>,
+}
+
+/// `[email]`: codes sent by e-mail.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmailTable {
+    hook: FilePath,
+    #[serde(default)]
+    hook_user: UserName,
+    #[serde(default = "ten_minutes")]
+    valid_for: Duration<60, 600>,
+    #[serde(default)]
+    text: Text,
+    default_address: Option<Address>,
+}
+
+impl SmsTable {
+    fn into_rules(self) -> SmsRules {
+        let Self { hook, hook_user, valid_for, text, prefixes, country } = self;
+        SmsRules { channel: channel(hook, hook_user, valid_for, text), prefixes: prefixes.0, country }
+    }
+}
+
+impl EmailTable {
+    fn into_rules(self) -> EmailRules {
+        let Self { hook, hook_user, valid_for, text, default_address } = self;
+        EmailRules { channel: channel(hook, hook_user, valid_for, text), default_address }
+    }
+}
+
+fn channel(hook: FilePath, hook_user: UserName, valid_for: Duration<60, 600>, text: Text) -> Channel {
+    Channel { hook: hook.0, hook_user: hook_user.0, valid_for: valid_for.0, text: text.0 }
+}
+
+/// SP 800-63B allows ten minutes for a code sent out of band.
+fn five_minutes() -> Duration<60, 600> {
+    Duration(300)
+}
+
+/// Mail may take its time.
+fn ten_minutes() -> Duration<60, 600> {
+    Duration(600)
+}
+
+fn default_helper() -> FilePath {
+    FilePath(DEFAULT_HELPER.into())
+}
+
+/// The text of a message.
+#[derive(Default)]
+struct Text(Template);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Template::parse(&String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Without a list of what is allowed, a stranger chooses what a message costs.
+struct Prefixes(Vec<Prefix>);
+
+impl<'de> Deserialize<'de> for Prefixes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let prefixes = Vec::<Prefix>::deserialize(deserializer)?;
+        if prefixes.is_empty() {
+            return Err(D::Error::custom("must name the numbers that may be sent to, as in [\"+48\"]"));
+        }
+        Ok(Self(prefixes))
+    }
+}
+
+/// Whom a hook runs as.
+struct UserName(String);
+
+impl Default for UserName {
+    fn default() -> Self {
+        Self(DEFAULT_HOOK_USER.into())
+    }
+}
+
+impl<'de> Deserialize<'de> for UserName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !(1..=64).contains(&name.len()) || !name.chars().all(is_letter) {
+            return Err(D::Error::custom(format_args!("{name:?} is not the name of a user")));
+        }
+        match name.as_str() {
+            "root" => Err(D::Error::custom("a hook does not run as root: make a user for it")),
+            _ => Ok(Self(name)),
+        }
+    }
+}
+
 /// `[limits]`: NIST SP 800-63B allows 100 failures in a row at most; no limit can be switched off.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LimitsTable {
-    prompts: Number<1, 5>,
-    failures: Number<1, 20>,
+    prompts: Number<u8, 1, 5>,
+    failures: Number<u8, 1, 20>,
     window: Duration<60, 3600>,
-    total: Number<5, 100>,
+    total: Number<u16, 5, 100>,
+    send_pause: Duration<30, 3600>,
+    sends_per_login: Number<u8, 1, 5>,
+    sends_per_hour: Number<u8, 1, 20>,
+    sends_per_day: Number<u8, 1, { MAX_SENDS as u16 }>,
+    sends_per_host_hour: Number<u16, 1, MAX_HOST_SENDS>,
 }
 
 impl Default for LimitsTable {
     fn default() -> Self {
-        Self { prompts: Number(3), failures: Number(5), window: Duration(900), total: Number(50) }
+        Self {
+            prompts: Number(3),
+            failures: Number(5),
+            window: Duration(900),
+            total: Number(50),
+            send_pause: Duration(60),
+            sends_per_login: Number(3),
+            sends_per_hour: Number(5),
+            sends_per_day: Number(10),
+            sends_per_host_hour: Number(100),
+        }
     }
 }
 
@@ -291,19 +449,20 @@ impl Default for StoreTable {
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy)]
-struct Number<const MIN: u8, const MAX: u8>(u8);
+struct Number<T, const MIN: u16, const MAX: u16>(T);
 
-impl<const MIN: u8, const MAX: u8> Number<MIN, MAX> {
-    fn get<T: From<u8>>(self) -> T {
-        self.0.into()
+impl<T, const MIN: u16, const MAX: u16> Number<T, MIN, MAX> {
+    fn get(self) -> T {
+        self.0
     }
 }
 
-impl<'de, const MIN: u8, const MAX: u8> Deserialize<'de> for Number<MIN, MAX> {
+impl<'de, T: TryFrom<i64>, const MIN: u16, const MAX: u16> Deserialize<'de> for Number<T, MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = i64::deserialize(deserializer)?;
-        match u8::try_from(number) {
-            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
+        let in_range = (i64::from(MIN)..=i64::from(MAX)).contains(&number);
+        match T::try_from(number) {
+            Ok(number) if in_range => Ok(Self(number)),
             _ if MIN == MAX => Err(D::Error::custom(format_args!("must be {MIN}"))),
             _ => Err(D::Error::custom(format_args!("must be from {MIN} to {MAX}"))),
         }
@@ -343,11 +502,20 @@ struct Methods(Vec<Method>);
 
 impl<'de> Deserialize<'de> for Methods {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let names = Vec::<String>::deserialize(deserializer)?;
-        match names.as_slice() {
-            [name] if name == "app" => Ok(Self(vec![Method::App])),
-            _ => Err(D::Error::custom("must be [\"app\"]")),
+        // Any value, so that `methods = "sms"` is told what is right too.
+        let names = match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(names) => names,
+            _ => Vec::new(),
+        };
+        let named = |name: &toml::Value| Method::named(name.as_str()?);
+        if let Some(methods) = names.iter().map(named).collect::<Option<Vec<_>>>()
+            && Method::are_legal(&methods)
+        {
+            return Ok(Self(methods));
         }
+        Err(D::Error::custom(
+            "must be a list, as in [\"sms\"]: one of \"sms\", \"app\", \"email\", or \"app\" together with \"sms\" or \"email\"",
+        ))
     }
 }
 
@@ -506,7 +674,8 @@ mod tests {
     fn defaults_are_the_recommended_ones() {
         let policy = parse(MINIMAL).unwrap().policy;
         assert_eq!(policy.mode, Mode::Enforce);
-        assert_eq!(policy.limits, Limits { prompts: 3, failures: 5, window: 900, total: 50 });
+        let sends = SendLimits { pause: 60, login: 3, hour: 5, day: 10, host: 100 };
+        assert_eq!(policy.limits, Limits { prompts: 3, failures: 5, window: 900, total: 50, sends });
         assert_eq!(policy.app.shape, Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 });
         assert_eq!(policy.app.skew, 1);
     }
@@ -531,6 +700,21 @@ mod tests {
             ("[limits]\ntotal = 101", "must be from 5 to 100"),
             ("[limits]\nwindow = \"15\"", "must be a number with s, m, h or d"),
             ("[limits]\nwindow = \"2h\"", "must be from 60s to 3600s"),
+            ("[limits]\nsends_per_host_hour = 1001", "must be from 1 to 1000"),
+            ("[limits]\nsends_per_day = 21", "must be from 1 to 20"),
+            ("[limits]\nsend_pause = \"10s\"", "must be from 30s to 3600s"),
+            ("[sms]\nhook = \"/h\"", "missing field `prefixes`"),
+            ("[sms]\nprefixes = [\"+48\"]", "missing field `hook`"),
+            ("[sms]\nhook = \"/h\"\nprefixes = []", "/p:6: `prefixes = []`: must name the numbers"),
+            ("[sms]\nhook = \"/h\"\nprefixes = [\"48\"]", "must be + and digits"),
+            ("[sms]\nhook = \"h\"\nprefixes = [\"+48\"]", "/p:5: `hook = \"h\"`: must be an absolute path"),
+            ("[sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\nvalid_for = \"1h\"", "must be from 60s to 600s"),
+            ("[sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\ntext = \"hi\"", "must have {code} in it, once"),
+            ("[sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\nhook_user = \"root\"", "does not run as root"),
+            ("[sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\ncountry = \"PL\"", "must be + and digits"),
+            ("[email]\nhook = \"/h\"\ndefault_address = \"root\"", "is no e-mail address"),
+            ("[email]\nhook = \"/h\"\ndefault_address = \"a@b\\nBcc: c@d\"", "is no plain e-mail address"),
+            ("helper = \"helper\"", "must be an absolute path"),
             ("[store]\npath = \"twofa.db\"", "must be an absolute path"),
             ("[store]\nkey = \"/etc/../home/k\"", "must be an absolute path"),
             ("version = 1", "/p:4: `version = 1`: duplicate key"),
@@ -562,11 +746,28 @@ mod tests {
             ("", "missing field `version`"),
             ("version = 2\nmethods = [\"app\"]\nservices = [\"sshd\"]", "/p:1: `version = 2`: must be 1"),
             ("version = 1\nservices = [\"sshd\"]", "missing field `methods`"),
-            ("version = 1\nmethods = []\nservices = [\"sshd\"]", "/p:2: `methods = []`: must be [\"app\"]"),
+            (
+                "version = 1\nmethods = []\nservices = [\"sshd\"]",
+                "/p:2: `methods = []`: must be a list, as in [\"sms\"]: one of \"sms\", \"app\", \"email\", or",
+            ),
+            (
+                "version = 1\nmethods = [\"sms\"]\nservices = [\"a\"]",
+                "/p:2: `methods = [\"sms\"]`: sms needs a table [sms]",
+            ),
+            (
+                "version = 1\nmethods = [\"app\", \"email\"]\nservices = [\"a\"]",
+                "email needs a table [email]",
+            ),
+            ("version = 1\nmethods = [\"pigeon\"]\nservices = [\"a\"]", "must be a list, as in"),
+            (
+                "version = 1\nmethods = \"sms\"\nservices = [\"a\"]",
+                "/p:2: `methods = \"sms\"`: must be a list, as in [\"sms\"]",
+            ),
+            ("version = 1\nmethods = [\"sms\", \"email\"]\nservices = [\"a\"]", "must be a list"),
             ("version = 1\nmethods = [\"app\"]\nservices = []", "must name at least one PAM service"),
             ("version = 1\nmethods = [\"app\"]\nservices = [\"a b\"]", "is not the name of a PAM service"),
             ("version = 1\nmethods = [\"app\"]\nservices = [\"SSHD\"]", "is not the name of a PAM service"),
-            ("version = 1\nmethods = [\"app\", \"app\"]\nservices = [\"a\"]", "must be [\"app\"]"),
+            ("version = 1\nmethods = [\"app\", \"app\"]\nservices = [\"a\"]", "must be a list"),
         ] {
             let fault = parse(text).expect_err(text);
             assert!(fault.contains(expected), "{text}: {fault}");
@@ -604,5 +805,21 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(seconds(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_full_policy_says_how_codes_are_sent() {
+        let text = "version = 1\nmethods = [\"app\", \"sms\"]\nservices = [\"sshd\"]\nhelper = \"/h\"\n\
+                    [sms]\nhook = \"/etc/twofa/hooks/sms\"\nprefixes = [\"+48\", \"+49\"]\ncountry = \"+48\"\n\
+                    [email]\nhook = \"/m\"\nhook_user = \"mail\"\nvalid_for = \"2m\"\ntext = \"{code}!\"\n\
+                    default_address = \"root@localhost\"\n";
+        let policy = parse(text).unwrap().policy;
+        assert_eq!(policy.methods, [Method::App, Method::Sms]);
+        let (sms, email) = (policy.sms.unwrap(), policy.email.unwrap());
+        assert_eq!((sms.channel.valid_for, sms.channel.hook_user.as_str()), (300, "_twofa"));
+        assert_eq!(sms.channel.text, Template::default());
+        assert_eq!(sms.prefixes.len(), 2);
+        assert_eq!((email.channel.valid_for, email.channel.hook_user.as_str()), (120, "mail"));
+        assert_eq!(email.default_address.unwrap().as_str(), "root@localhost");
     }
 }

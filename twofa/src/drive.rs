@@ -1,13 +1,14 @@
 //! Carries a login from its begin to its verdict. It knows no rule.
 
 use crate::login::{Event, Login, Step, Verdict};
-use crate::ports::{Conversation, Store};
+use crate::ports::{Conversation, Courier, Store};
 
 /// Does each step and feeds back what came of it.
 pub fn run(
     mut login: Login<'_>,
     store: &mut dyn Store,
     talk: &mut dyn Conversation,
+    courier: &mut dyn Courier,
     clock: &dyn Fn() -> u64,
 ) -> Verdict {
     let mut event = Event::Begin;
@@ -16,9 +17,10 @@ pub fn run(
             Step::Read => store.read(),
             Step::Ask { notice, prompt } => {
                 notice.iter().for_each(|notice| talk.tell(notice));
-                talk.ask(prompt)
+                talk.ask(&prompt)
             }
             Step::Commit(change) => store.commit(&change, clock()),
+            Step::Deliver(delivery) => courier.deliver(&delivery),
             Step::Finish { notice, verdict } => {
                 notice.iter().for_each(|notice| talk.tell(notice));
                 return verdict;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod code;
+pub mod contact;
 
 pub mod account;
 pub mod policy;
@@ -19,6 +20,8 @@ pub mod drive;
 pub mod log;
 pub mod system;
 pub mod trusted;
+
+pub mod helper;
 
 pub mod config;
 pub mod store;

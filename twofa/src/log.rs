@@ -1,8 +1,9 @@
 //! Lines for the system's log (authpriv), in the forms that fail2ban's filters and people know.
 //! Whatever came from outside is escaped; a code or secret never gets here.
 
+use crate::account::Cap;
 use crate::account::Lock;
-use crate::login::{Admission, Refusal, Verdict};
+use crate::login::{Admission, Delivery, Refusal, Verdict};
 use crate::message::rfc3339;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use syslog::{Facility, LogFormat, LoggerBackend, Severity};
 const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Longest piece of foreign text in a line.
 const MAX_FIELD: usize = 64;
+/// Longest sentence of somebody else, such as a gateway's complaint.
+const MAX_WORDS: usize = 256;
 
 /// How bad it is; the names of syslog(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,39 @@ impl Log {
         let _ = logger.formatter.format(&mut logger.backend, severity(level), line);
     }
 
+    /// A gateway took a message; `answer` is what it said.
+    pub fn delivered(&self, delivery: &Delivery, who: &Who<'_>, answer: &str) {
+        let answer = if answer.is_empty() { String::new() } else { format!(" answer={}", quote(answer)) };
+        self.write(Level::Info, &format!("sent {}{answer}", parcel(delivery, who)));
+    }
+
+    /// A message was not sent: why, and what the hook said of it.
+    pub fn undelivered(&self, delivery: &Delivery, who: &Who<'_>, why: &str, complaint: &str) {
+        let complaint =
+            if complaint.is_empty() { String::new() } else { format!(" said={}", quote(complaint)) };
+        let parcel = parcel(delivery, who);
+        self.write(Level::Error, &format!("not sent {parcel} reason={}{complaint}", quote(why)));
+    }
+
+    /// No message was made, as so many were sent.
+    pub fn capped(&self, cap: Cap, who: &Who<'_>) {
+        let cap = match cap {
+            Cap::Login => "login",
+            Cap::User => "user",
+            Cap::Number => "number",
+            Cap::Host => "host",
+        };
+        self.write(
+            Level::Warning,
+            &format!("no code sent for {} reason=send-limit limit={cap}", whence(who)),
+        );
+    }
+
+    /// No message is made for somebody who only knows a name.
+    pub fn no_first_factor(&self, who: &Who<'_>) {
+        self.write(Level::Warning, &format!("no code is sent for {} reason=no-first-factor", whence(who)));
+    }
+
     /// The verdict of an auth or account phase: one line, and for a refused login the line of pam_unix
     /// besides, which fail2ban's filters match.
     pub fn verdict(&self, verdict: &Verdict, who: &Who<'_>) {
@@ -139,11 +175,13 @@ fn is_a_guess(refusal: Refusal) -> bool {
         | Refusal::UidMismatch
         | Refusal::WrongCode
         | Refusal::AlreadyUsed
+        | Refusal::Expired
         | Refusal::Locked(_)
         | Refusal::Fake => true,
         Refusal::Blank
         | Refusal::NoAnswer
         | Refusal::NoConversation
+        | Refusal::Superseded
         | Refusal::Changed
         | Refusal::UserChanged
         | Refusal::NoFactor
@@ -156,6 +194,9 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
     match admission {
         Admission::App { label } => format!("accepted app for {whence} label={}", escape(label)),
         Admission::Recovery { left } => format!("accepted recovery code for {whence} left={left}"),
+        Admission::Sent { method, to } => {
+            format!("accepted {} for {whence} to={}", method.name(), escape(&to.replace(' ', "")))
+        }
         Admission::Proven => format!("accepted {whence}"),
         Admission::Inside => format!("not asked {whence} reason=inside"),
         Admission::Exempt { reason, until } => {
@@ -182,6 +223,11 @@ fn failure(who: &Who<'_>) -> String {
     )
 }
 
+fn parcel(delivery: &Delivery, who: &Who<'_>) -> String {
+    let to = delivery.to.masked().replace(' ', "");
+    format!("{} for {} to={} id={}", delivery.method.name(), whence(who), escape(&to), delivery.id)
+}
+
 fn whence(who: &Who<'_>) -> String {
     match who.address {
         Some(address) => format!("{} from {address}", escape(who.user)),
@@ -198,6 +244,8 @@ pub fn reason(refusal: Refusal) -> String {
         Refusal::UidMismatch => "uid-mismatch",
         Refusal::WrongCode => "wrong-code",
         Refusal::AlreadyUsed => "replay",
+        Refusal::Expired => "expired",
+        Refusal::Superseded => "superseded",
         Refusal::Locked(Lock::Total) => "locked-until-unlocked",
         Refusal::Locked(Lock::Address(until)) => {
             return format!("locked until={}", rfc3339(until));
@@ -216,15 +264,26 @@ pub fn reason(refusal: Refusal) -> String {
 
 /// Foreign text as one word of printable ASCII: `\xNN` for the rest, cut after 64 characters.
 pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len().min(MAX_FIELD));
+    printable(text, b'!', MAX_FIELD)
+}
+
+/// Foreign words in quotes, printable ASCII too, cut after 256 characters.
+pub fn quote(text: &str) -> String {
+    format!("\"{}\"", printable(text, b' ', MAX_WORDS))
+}
+
+/// What is before `first` in ASCII, and all that is not, is escaped.
+fn printable(text: &str, first: u8, max: usize) -> String {
+    let mut escaped = String::with_capacity(text.len().min(max));
     for byte in text.bytes() {
-        if escaped.len() >= MAX_FIELD {
+        if escaped.len() >= max {
             escaped.push_str("...");
             break;
         }
         match byte {
             b'\\' => escaped.push_str("\\\\"),
-            b'!'..=b'~' => escaped.push(char::from(byte)),
+            b'"' if first == b' ' => escaped.push_str("\\\""),
+            _ if (first..=b'~').contains(&byte) => escaped.push(char::from(byte)),
             _ => {
                 // Writing to a String cannot fail.
                 let _ = write!(escaped, "\\x{byte:02x}");
@@ -250,6 +309,8 @@ mod tests {
             assert_eq!(escape(text), expected);
         }
         assert_eq!(escape(&"x".repeat(70_000)).len(), MAX_FIELD + 3);
+        assert_eq!(quote("sent\u{1b}[31m\nfake \"x\" \\"), r#""sent\x1b[31m\x0afake \"x\" \\""#);
+        assert_eq!(quote(&"x".repeat(70_000)).len(), MAX_WORDS + 5);
     }
 
     /// The line of pam_unix, so that fail2ban's `sshd` filter finds `rhost=`.

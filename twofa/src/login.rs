@@ -4,13 +4,16 @@
 //! Only a committed proof admits, or a decision of the policy that asks for none. Whatever was not
 //! foreseen refuses.
 
-use crate::account::{Account, App, Change, Conflict, Guess, Lock, Proof, Source, Spent, State};
-use crate::code::{self, Answer};
-use crate::policy::{Decision, Mode, Policy, Request, Waiver};
+use crate::account::{Account, App, Change, Conflict, Guess, Lock, Proof, SENT_TRIES, Source, Spent, State};
+use crate::code::{self, Answer, SENT_DIGITS, Seed, SentCode, Tag, Word};
+use crate::policy::{Decision, Method, Mode, Policy, Recipient, Request, Waiver};
 use std::mem;
+use subtle::ConstantTimeEq;
 
 /// How many empty answers (or login passwords) in place of a code end a login.
 const MAX_BLANKS: u8 = 3;
+/// How many wishes (`sms`, `resend`) one login has.
+const MAX_WORDS: u8 = 8;
 
 /// What the driver has to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +24,31 @@ pub enum Step {
     Ask { notice: Option<Notice>, prompt: Prompt },
     /// Store this change, durably, before anything is said about it.
     Commit(Change),
+    /// Send a code.
+    Deliver(Delivery),
     /// Say `notice`; the login is over.
     Finish { notice: Option<Notice>, verdict: Verdict },
+}
+
+/// A code to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub method: Method,
+    pub to: Recipient,
+    pub code: SentCode,
+    /// Seconds since 1970.
+    pub until: u64,
+    /// Names this message, and tells nothing.
+    pub id: String,
 }
 
 /// What came of it.
 #[derive(Clone, Debug)]
 pub enum Event {
     Begin,
-    /// What the store has of the user.
-    Account(Option<Box<(Account, State)>>),
+    /// What the store has of the user, and a number of its own making for this name: three digits of it stand for
+    /// a telephone that nobody has.
+    Account(Option<Box<(Account, State)>>, u16),
     Answer(Answer),
     /// The prompt was given up: no answer at all came back.
     NoAnswer,
@@ -42,14 +60,21 @@ pub enum Event {
     Conflict(Conflict),
     /// The store could not do it.
     Failed,
+    /// The gateway took the message.
+    Delivered,
+    /// It did not, or nobody knows.
+    Undelivered,
 }
 
-/// What a prompt asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a prompt asks for. Recovery codes are accepted at every one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
-    App,
-    /// After the hard stop only a recovery code is accepted.
-    RecoveryOnly,
+    /// A code of the app; or the name of the other method.
+    App { or: Option<Method> },
+    /// The code that was sent `to`, masked.
+    Sent { method: Method, to: String, or: Option<Method> },
+    /// Nothing but a recovery code: after the hard stop, or because no code could be sent.
+    Recovery { resend: bool },
 }
 
 /// What a user is told; `message` has the words.
@@ -58,6 +83,26 @@ pub enum Notice {
     WrongCode,
     AlreadyUsed,
     PasswordIsNoCode,
+    /// An empty answer where a code was sent.
+    NothingTyped,
+    /// The last try for this code was wrong.
+    CodeVoid,
+    Expired,
+    /// A later login of the same user asked for a code.
+    Superseded,
+    /// No code could be sent this way.
+    NotSent(Method),
+    /// The next one may be sent after so many seconds. What was sent last, if not for this login, is not good here.
+    TooSoon {
+        seconds: u64,
+        elsewhere: bool,
+        /// What to type then.
+        word: &'static str,
+    },
+    /// A word that means nothing at this prompt.
+    NotOffered,
+    /// So many were sent that no more are for a while.
+    Capped,
     Locked(Lock),
     RecoveryCodesLeft(usize),
     Refused,
@@ -85,6 +130,11 @@ pub enum Admission {
     Recovery {
         left: usize,
     },
+    /// A code that was sent `to`, masked.
+    Sent {
+        method: Method,
+        to: String,
+    },
     /// The account phase: this handle's auth phase proved a factor.
     Proven,
     /// The account phase of su or sudo, whose stack asked nothing of somebody who is in already.
@@ -107,8 +157,12 @@ pub enum Refusal {
     UidMismatch,
     WrongCode,
     AlreadyUsed,
+    /// The right code, too late.
+    Expired,
+    /// The right code, after another login asked for one.
+    Superseded,
     Locked(Lock),
-    /// Only empty answers, or the login password, in place of a code.
+    /// Only empty answers, the login password, or wishes, in place of a code.
     Blank,
     /// sshd will refuse this user anyway, and answers with junk.
     Fake,
@@ -132,11 +186,29 @@ pub struct Login<'a> {
     stage: Stage,
     /// Who answers; a decoy until the store named an account, and for ever when it has none.
     subject: Subject,
+    /// What this user can use, of the policy's methods.
+    methods: Vec<Method>,
     prompt: Prompt,
     guesses: u8,
     blanks: u8,
+    words: u8,
     /// Wrong codes charged to this login.
     charged: u8,
+    /// Where the codes of this login come from.
+    seed: &'a Seed,
+    /// Codes sent, or about to be.
+    sent: u8,
+    last_sent: Option<u64>,
+    /// The code that may be typed now.
+    live: Option<Live>,
+}
+
+/// A sent code that is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    method: Method,
+    number: u8,
+    tries: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +218,9 @@ enum Stage {
     Asking,
     Proving(Admission),
     Failing(Guess),
+    /// The code is being counted.
+    Counting(Method),
+    Delivering(Method),
     Over,
 }
 
@@ -153,20 +228,26 @@ enum Stage {
 enum Subject {
     Enrolled(Box<Account>),
     /// Nobody who could be admitted: the same prompts, the same work, the same writes.
-    Decoy(Refusal),
+    Decoy(Refusal, u16),
 }
 
 impl<'a> Login<'a> {
-    pub fn new(policy: &'a Policy, request: &'a Request) -> Self {
+    pub fn new(policy: &'a Policy, request: &'a Request, seed: &'a Seed) -> Self {
         Self {
             policy,
             request,
             stage: Stage::New,
-            subject: Subject::Decoy(Refusal::Unavailable),
-            prompt: Prompt::App,
+            subject: Subject::Decoy(Refusal::Unavailable, 0),
+            methods: policy.methods.clone(),
+            prompt: Prompt::Recovery { resend: false },
             guesses: 0,
             blanks: 0,
+            words: 0,
             charged: 0,
+            seed,
+            sent: 0,
+            last_sent: None,
+            live: None,
         }
     }
 
@@ -174,13 +255,21 @@ impl<'a> Login<'a> {
     pub fn next(&mut self, event: Event, now: u64) -> Step {
         match (mem::replace(&mut self.stage, Stage::Over), event) {
             (Stage::New, Event::Begin) => self.begin(now),
-            (Stage::Reading, Event::Account(found)) => self.meet(found, now),
+            (Stage::Reading, Event::Account(found, decoy)) => self.meet(found, decoy, now),
             (Stage::Asking, Event::Answer(answer)) => self.judge(&answer, now),
             (Stage::Asking, Event::NoAnswer) => self.refuse(Refusal::NoAnswer),
             (Stage::Asking, Event::Gone) => self.refuse(Refusal::NoConversation),
             (Stage::Proving(admission), Event::Committed(state)) => self.admit(admission, &state),
             (Stage::Failing(guess), Event::Committed(state)) => self.failed(guess, &state, now),
             (Stage::Proving(_) | Stage::Failing(_), Event::Conflict(conflict)) => self.clash(conflict),
+            (Stage::Counting(method), Event::Committed(_)) => self.deliver(method, now),
+            (Stage::Counting(method), Event::Conflict(conflict)) => self.not_counted(method, conflict),
+            (Stage::Counting(method), Event::Failed) => self.not_sent(method, Notice::NotSent(method)),
+            (Stage::Delivering(method), Event::Delivered) => self.ask_for_sent(method, None),
+            (Stage::Delivering(method), Event::Undelivered) => {
+                self.live = None;
+                self.not_sent(method, Notice::NotSent(method))
+            }
             _ => self.refuse(Refusal::Unavailable),
         }
     }
@@ -196,56 +285,209 @@ impl<'a> Login<'a> {
     }
 
     /// Who this is, and whether an answer is worth asking for.
-    fn meet(&mut self, found: Option<Box<(Account, State)>>, now: u64) -> Step {
+    fn meet(&mut self, found: Option<Box<(Account, State)>>, decoy: u16, now: u64) -> Step {
         let Some(known) = &self.request.known else {
-            return self.ask_decoy(Refusal::UnknownUser);
+            return self.meet_nobody(Refusal::UnknownUser, decoy, now);
         };
         let Some((account, state)) = found.map(|found| *found) else {
-            return self.ask_decoy(Refusal::NotEnrolled);
+            return self.meet_nobody(Refusal::NotEnrolled, decoy, now);
         };
         if account.uid != known.uid {
-            return self.ask_decoy(Refusal::UidMismatch);
+            return self.meet_nobody(Refusal::UidMismatch, decoy, now);
         }
-        if !account.factors.can_answer() {
-            return self.ask_decoy(Refusal::NotEnrolled);
-        }
+        let methods = self.policy.methods_of(&account.factors);
+        let Some(first) = methods.first().copied() else {
+            return self.meet_nobody(Refusal::NotEnrolled, decoy, now);
+        };
+        self.methods = methods;
         let lock = state.lock(self.source(), &self.policy.limits, now);
         let recovery_left = account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()));
         self.subject = Subject::Enrolled(Box::new(account));
         match lock {
-            None => self.ask(None),
+            None => self.turn_to(first, now),
             Some(Lock::Total) if recovery_left > 0 => {
-                self.prompt = Prompt::RecoveryOnly;
+                self.prompt = Prompt::Recovery { resend: false };
                 self.ask(Some(Notice::Locked(Lock::Total)))
             }
             Some(lock) => self.refuse(Refusal::Locked(lock)),
         }
     }
 
-    fn ask_decoy(&mut self, refusal: Refusal) -> Step {
+    fn meet_nobody(&mut self, refusal: Refusal, decoy: u16, now: u64) -> Step {
         // Who is let in anyway is not bothered with a prompt that no answer satisfies.
         if self.policy.mode == Mode::Observe {
             return self.refuse(refusal);
         }
-        self.subject = Subject::Decoy(refusal);
-        self.ask(None)
+        self.subject = Subject::Decoy(refusal, decoy);
+        match self.methods.first().copied() {
+            Some(method) => self.turn_to(method, now),
+            None => self.refuse(refusal),
+        }
+    }
+
+    /// Asks for a code of `method`, and sends one if there is none to wait for.
+    fn turn_to(&mut self, method: Method, now: u64) -> Step {
+        match method {
+            Method::App => {
+                self.prompt = Prompt::App { or: self.other(method) };
+                self.ask(None)
+            }
+            Method::Sms | Method::Email if self.waits_for(method) => self.ask_for_sent(method, None),
+            Method::Sms | Method::Email => self.send(method, now),
+        }
+    }
+
+    /// Whether a code of `method` was sent that may still be typed.
+    fn waits_for(&self, method: Method) -> bool {
+        self.live.is_some_and(|live| live.method == method)
+    }
+
+    /// The other method of the policy, if this user can use it.
+    fn other(&self, method: Method) -> Option<Method> {
+        self.methods.iter().copied().find(|other| *other != method)
     }
 
     fn ask(&mut self, notice: Option<Notice>) -> Step {
         self.stage = Stage::Asking;
-        Step::Ask { notice, prompt: self.prompt }
+        Step::Ask { notice, prompt: self.prompt.clone() }
+    }
+
+    fn ask_for_sent(&mut self, method: Method, notice: Option<Notice>) -> Step {
+        self.prompt = Prompt::Sent { method, to: self.masked(method), or: self.other(method) };
+        self.ask(notice)
+    }
+
+    /// A new code: counted and known before it is sent.
+    fn send(&mut self, method: Method, now: u64) -> Step {
+        if !self.request.first_factor {
+            return self.not_sent(method, Notice::NotSent(method));
+        }
+        let limits = &self.policy.limits.sends;
+        // The state says so too; but a decoy has none.
+        let wait = self.last_sent.map_or(0, |last| last.saturating_add(limits.pause).saturating_sub(now));
+        if wait > 0 && self.sent < limits.login {
+            return self.too_soon(method, wait, false);
+        }
+        let Some(channel) = self.policy.channel(method) else {
+            return self.refuse(Refusal::Unavailable);
+        };
+        let number = match self.recipient(method) {
+            Some(Recipient::Phone(number)) => Some(number),
+            _ => None,
+        };
+        self.stage = Stage::Counting(method);
+        let tag = self.tag_of_next();
+        Step::Commit(Change::Send {
+            tag,
+            valid_for: channel.valid_for,
+            source: self.source(),
+            number,
+            earlier: self.sent,
+        })
+    }
+
+    fn deliver(&mut self, method: Method, now: u64) -> Step {
+        let number = self.sent;
+        self.sent = number.saturating_add(1);
+        self.last_sent = Some(now);
+        self.live = Some(Live { method, number, tries: SENT_TRIES });
+        let valid_for = self.policy.channel(method).map_or(0, |channel| channel.valid_for);
+        match self.recipient(method) {
+            Some(to) => {
+                self.stage = Stage::Delivering(method);
+                Step::Deliver(Delivery {
+                    method,
+                    to,
+                    code: self.seed.sent_code(number),
+                    until: now.saturating_add(valid_for),
+                    id: self.seed.message_id(number),
+                })
+            }
+            None => self.ask_for_sent(method, None),
+        }
+    }
+
+    fn not_counted(&mut self, method: Method, conflict: Conflict) -> Step {
+        match conflict {
+            // This login's own pause was over.
+            Conflict::TooSoon(wait) => self.too_soon(method, wait, true),
+            Conflict::Capped(_) => self.not_sent(method, Notice::Capped),
+            Conflict::Locked(lock) => self.refuse(Refusal::Locked(lock)),
+            Conflict::Changed => self.refuse(Refusal::Changed),
+            // Only a proof meets these.
+            Conflict::Used | Conflict::Expired | Conflict::Superseded => self.refuse(Refusal::Unavailable),
+        }
+    }
+
+    fn too_soon(&mut self, method: Method, seconds: u64, elsewhere: bool) -> Step {
+        let to_app = !self.waits_for(method) && self.other(method) == Some(Method::App);
+        let word = if to_app { method.name() } else { "resend" };
+        self.not_sent(method, Notice::TooSoon { seconds, elsewhere, word })
+    }
+
+    /// No new code: the last one may still be typed, or a code of the other method, or a recovery code.
+    fn not_sent(&mut self, method: Method, notice: Notice) -> Step {
+        match self.other(method) {
+            _ if self.waits_for(method) => return self.ask_for_sent(method, Some(notice)),
+            Some(Method::App) => self.prompt = Prompt::App { or: Some(method) },
+            _ => self.prompt = Prompt::Recovery { resend: true },
+        }
+        self.ask(Some(notice))
+    }
+
+    fn recipient(&self, method: Method) -> Option<Recipient> {
+        match &self.subject {
+            Subject::Enrolled(account) => self.policy.recipient(method, &account.factors),
+            Subject::Decoy(..) => None,
+        }
+    }
+
+    /// Where the code went, as far as it is shown. A decoy's number looks like those that are sent to.
+    fn masked(&self, method: Method) -> String {
+        if let Some(to) = self.recipient(method) {
+            return to.masked();
+        }
+        let digits = match self.subject {
+            Subject::Decoy(_, digits) => digits,
+            Subject::Enrolled(_) => 0,
+        };
+        match (&self.policy.sms, &self.policy.email) {
+            (Some(sms), _) if method == Method::Sms => {
+                let prefix = sms.country.as_ref().or(sms.prefixes.first());
+                prefix.map(|prefix| prefix.masked(digits)).unwrap_or_default()
+            }
+            (_, Some(email)) if email.default_address.is_some() => {
+                email.default_address.as_ref().map(|address| address.masked()).unwrap_or_default()
+            }
+            _ => {
+                let first: String =
+                    self.request.user.chars().take(1).filter(char::is_ascii_alphanumeric).collect();
+                format!("{first}***@{}", self.request.host)
+            }
+        }
+    }
+
+    fn tag_of_next(&self) -> Tag {
+        self.seed.tag(self.sent, self.seed.sent_code(self.sent).expose())
     }
 
     fn judge(&mut self, answer: &Answer, now: u64) -> Step {
         match answer {
+            Answer::Blank if matches!(self.prompt, Prompt::Sent { .. }) => {
+                self.blank(Some(Notice::NothingTyped))
+            }
             Answer::Blank => self.blank(None),
             Answer::Password => self.blank(Some(Notice::PasswordIsNoCode)),
             // The dialogue goes on as for a wrong code, so that it tells nothing; nobody is charged.
             Answer::Fake => match self.subject {
-                Subject::Enrolled(_) => self.again(Notice::WrongCode, Refusal::Fake),
-                Subject::Decoy(_) => self.fail(self.guess()),
+                Subject::Enrolled(_) => {
+                    let notice = self.wrong(self.guess());
+                    self.again(notice, Refusal::Fake)
+                }
+                Subject::Decoy(..) => self.fail(self.guess()),
             },
-            Answer::Code(digits) => match self.prove_app(digits, now) {
+            Answer::Word(word) => self.grant(*word, now),
+            Answer::Code(digits) => match self.prove_code(digits, now) {
                 Some((proof, admission)) => self.prove(proof, admission),
                 None => self.fail(self.guess()),
             },
@@ -257,11 +499,63 @@ impl<'a> Login<'a> {
         }
     }
 
+    /// A wish: granted if the prompt offers it.
+    fn grant(&mut self, word: Word, now: u64) -> Step {
+        self.words = self.words.saturating_add(1);
+        if self.words > MAX_WORDS {
+            return self.refuse(Refusal::Blank);
+        }
+        let wanted = match word {
+            Word::App => Some(Method::App),
+            Word::Sms => Some(Method::Sms),
+            Word::Email => Some(Method::Email),
+            Word::Resend => None,
+        };
+        match (&self.prompt, wanted) {
+            (Prompt::App { or } | Prompt::Sent { or, .. }, Some(method)) if *or == Some(method) => {
+                self.turn_to(method, now)
+            }
+            (Prompt::Sent { method, .. }, None) => self.send(*method, now),
+            (Prompt::Recovery { resend: true }, None) => match self.methods.first().copied() {
+                Some(method) => self.send(method, now),
+                None => self.blank(Some(Notice::NotOffered)),
+            },
+            _ => self.blank(Some(Notice::NotOffered)),
+        }
+    }
+
     /// What a wrong answer that is no recovery code was an attempt at.
     fn guess(&self) -> Guess {
-        match self.prompt {
-            Prompt::App => Guess::Code,
-            Prompt::RecoveryOnly => Guess::Recovery,
+        match (&self.prompt, self.live) {
+            (Prompt::App { .. }, _) => Guess::Code,
+            (Prompt::Sent { .. }, Some(live)) => {
+                Guess::Sent(self.seed.tag(live.number, self.seed.sent_code(live.number).expose()))
+            }
+            // The code is void already; its tag is nobody's.
+            (Prompt::Sent { .. }, None) => Guess::Code,
+            (Prompt::Recovery { .. }, _) => Guess::Recovery,
+        }
+    }
+
+    fn prove_code(&self, digits: &str, now: u64) -> Option<(Proof, Admission)> {
+        match &self.prompt {
+            Prompt::App { .. } => self.prove_app(digits, now),
+            Prompt::Sent { method, to, .. } => self.prove_sent(*method, to, digits),
+            Prompt::Recovery { .. } => None,
+        }
+    }
+
+    /// Whether the code is the one that was sent; whether it is in time, the state knows.
+    fn prove_sent(&self, method: Method, to: &str, digits: &str) -> Option<(Proof, Admission)> {
+        let live = self.live.filter(|live| live.method == method)?;
+        let expected = self.seed.tag(live.number, self.seed.sent_code(live.number).expose());
+        let typed = self.seed.tag(live.number, digits);
+        let right = bool::from(expected.ct_eq(&typed)) && digits.len() == SENT_DIGITS;
+        match &self.subject {
+            Subject::Enrolled(_) if right => {
+                Some((Proof::Sent(expected), Admission::Sent { method, to: to.into() }))
+            }
+            _ => None,
         }
     }
 
@@ -269,7 +563,7 @@ impl<'a> Login<'a> {
         let decoy = [decoy_app()];
         let apps: &[App] = match &self.subject {
             Subject::Enrolled(account) => &account.factors.apps,
-            Subject::Decoy(_) => &decoy,
+            Subject::Decoy(..) => &decoy,
         };
         let skew = self.policy.app.skew;
         let matching = |app: &'_ App| {
@@ -283,7 +577,7 @@ impl<'a> Login<'a> {
                 let spent = matched.into_iter().map(|(spent, _)| spent).collect();
                 Some((Proof::App(spent), Admission::App { label }))
             }
-            Subject::Decoy(_) => None,
+            Subject::Decoy(..) => None,
         }
     }
 
@@ -323,16 +617,29 @@ impl<'a> Login<'a> {
 
     /// A wrong answer is charged and stored.
     fn failed(&mut self, guess: Guess, state: &State, now: u64) -> Step {
-        if guess == Guess::Code {
+        if guess != Guess::Recovery {
             self.charged = self.charged.saturating_add(1);
         }
         if matches!(self.subject, Subject::Enrolled(_)) {
-            match (state.lock(self.source(), &self.policy.limits, now), self.prompt) {
-                (Some(Lock::Total), Prompt::RecoveryOnly) | (None, _) => {}
+            match (state.lock(self.source(), &self.policy.limits, now), &self.prompt) {
+                (Some(Lock::Total), Prompt::Recovery { .. }) | (None, _) => {}
                 (Some(lock), _) => return self.refuse(Refusal::Locked(lock)),
             }
         }
-        self.again(Notice::WrongCode, Refusal::WrongCode)
+        let notice = self.wrong(guess);
+        self.again(notice, Refusal::WrongCode)
+    }
+
+    /// What is said of a wrong answer; a sent code bears a few.
+    fn wrong(&mut self, guess: Guess) -> Notice {
+        if let (Guess::Sent(_), Some(live)) = (guess, self.live.as_mut()) {
+            live.tries = live.tries.saturating_sub(1);
+            if live.tries == 0 {
+                self.live = None;
+                return Notice::CodeVoid;
+            }
+        }
+        Notice::WrongCode
     }
 
     fn clash(&mut self, conflict: Conflict) -> Step {
@@ -340,6 +647,16 @@ impl<'a> Login<'a> {
             Conflict::Used => self.again(Notice::AlreadyUsed, Refusal::AlreadyUsed),
             Conflict::Locked(lock) => self.refuse(Refusal::Locked(lock)),
             Conflict::Changed => self.refuse(Refusal::Changed),
+            Conflict::Expired => {
+                self.live = None;
+                self.again(Notice::Expired, Refusal::Expired)
+            }
+            Conflict::Superseded => {
+                self.live = None;
+                self.again(Notice::Superseded, Refusal::Superseded)
+            }
+            // Only a message is counted.
+            Conflict::TooSoon(_) | Conflict::Capped(_) => self.refuse(Refusal::Unavailable),
         }
     }
 
@@ -351,7 +668,7 @@ impl<'a> Login<'a> {
         }
         match (&self.subject, refusal) {
             (_, Refusal::Fake) | (Subject::Enrolled(_), _) => self.refuse(refusal),
-            (Subject::Decoy(reason), _) => self.refuse(*reason),
+            (Subject::Decoy(reason, _), _) => self.refuse(*reason),
         }
     }
 
@@ -392,6 +709,7 @@ pub fn refused(mode: Mode, refusal: Refusal) -> Step {
     let notice = match refusal {
         Refusal::Locked(lock) => Notice::Locked(lock),
         Refusal::AlreadyUsed => Notice::AlreadyUsed,
+        Refusal::Expired => Notice::Expired,
         Refusal::NoFactor => Notice::NoFactor,
         Refusal::Unavailable => Notice::Unavailable,
         _ => Notice::Refused,

@@ -1,15 +1,38 @@
 //! Every sentence a user reads at login. Times are UTC: host and user need not share a time zone.
 
 use crate::account::Lock;
-use crate::login::{Notice, Prompt};
+use crate::login::{Delivery, Notice, Prompt};
+use crate::policy::{Method, Request, Template};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 /// A prompt begins with `Verification code`: other tools match on it.
-pub fn prompt(prompt: Prompt) -> &'static str {
-    match prompt {
-        Prompt::App => "Verification code (app): ",
-        Prompt::RecoveryOnly => "Verification code (recovery code): ",
-    }
+pub fn prompt(prompt: &Prompt) -> String {
+    let asked = match prompt {
+        Prompt::App { or } => format!("app{}", or_type(*or)),
+        Prompt::Sent { method, to, or } => format!("{} to {to}{}", method.spoken(), or_type(*or)),
+        Prompt::Recovery { resend: true } => "recovery code, or type resend".into(),
+        Prompt::Recovery { resend: false } => "recovery code".into(),
+    };
+    format!("Verification code ({asked}): ")
+}
+
+fn or_type(method: Option<Method>) -> String {
+    method.map(|method| format!(", or type {}", method.name())).unwrap_or_default()
+}
+
+/// The message that takes a code to its user.
+pub fn sent(template: &Template, delivery: &Delivery, request: &Request) -> Zeroizing<String> {
+    let value = |word: &str| match word {
+        "code" => delivery.code.expose().into(),
+        "host" => request.host.clone(),
+        "user" => request.user.clone(),
+        "address" => request.address.map_or_else(|| "the console".into(), |address| address.to_string()),
+        // Rather a little early than too late.
+        "expiry" => utc(delivery.until.saturating_sub(59)),
+        _ => String::new(),
+    };
+    Zeroizing::new(template.fill(value))
 }
 
 /// The words for `notice`; `support` is the policy's own text for those who are refused.
@@ -20,6 +43,29 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::PasswordIsNoCode => {
             "That was the login password. A verification code is asked for here.".into()
         }
+        Notice::NothingTyped => "Type the code that was sent, or resend for another one.".into(),
+        Notice::CodeVoid => "Wrong code, and its last try. Type resend for another one.".into(),
+        Notice::Expired => "This code has expired. Type resend for another one.".into(),
+        Notice::Superseded => {
+            "Another login asked for a newer code; this one is void. Type resend for another one.".into()
+        }
+        Notice::NotSent(method) => {
+            with_support(format!("No code could be sent by {}.", method.spoken()), support)
+        }
+        Notice::TooSoon { seconds, elsewhere, word } => {
+            let elsewhere = if *elsewhere {
+                "The last code was sent for another login and is not good here. "
+            } else {
+                ""
+            };
+            let plural = if *seconds == 1 { "" } else { "s" };
+            format!("{elsewhere}Another code can be sent in {seconds} second{plural}: type {word} then.")
+        }
+        Notice::NotOffered => "That cannot be chosen here.".into(),
+        Notice::Capped => with_support(
+            "Too many codes were sent, so no more are sent for now. Try again later.".into(),
+            support,
+        ),
         Notice::Locked(lock) => with_support(locked(*lock), support),
         Notice::RecoveryCodesLeft(0) => {
             "That was the last recovery code. Ask your administrator for new ones.".into()
@@ -74,6 +120,9 @@ fn time(seconds: u64) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Seed;
+    use crate::contact::Number;
+    use crate::policy::Recipient;
 
     #[test]
     fn times_are_utc_and_never_too_early() {
@@ -97,6 +146,15 @@ mod tests {
             Notice::WrongCode,
             Notice::AlreadyUsed,
             Notice::PasswordIsNoCode,
+            Notice::NothingTyped,
+            Notice::CodeVoid,
+            Notice::Expired,
+            Notice::Superseded,
+            Notice::NotSent(Method::Email),
+            Notice::TooSoon { seconds: 1, elsewhere: false, word: "sms" },
+            Notice::TooSoon { seconds: u64::MAX, elsewhere: true, word: "resend" },
+            Notice::NotOffered,
+            Notice::Capped,
             Notice::Refused,
             Notice::NoFactor,
             Notice::Unavailable,
@@ -108,7 +166,54 @@ mod tests {
             let text = super::notice(notice, Some(&support));
             assert!(text.len() < 512 && !text.ends_with('\n'), "{text}");
         }
-        assert!(prompt(Prompt::App).starts_with("Verification code"));
-        assert!(prompt(Prompt::RecoveryOnly).starts_with("Verification code"));
+    }
+
+    #[test]
+    fn prompts_say_what_is_asked_for() {
+        let sent = |method, or| Prompt::Sent { method, to: "TO".into(), or };
+        let table = [
+            (Prompt::App { or: None }, "Verification code (app): "),
+            (Prompt::App { or: Some(Method::Sms) }, "Verification code (app, or type sms): "),
+            (Prompt::App { or: Some(Method::Email) }, "Verification code (app, or type email): "),
+            (sent(Method::Sms, None), "Verification code (SMS to TO): "),
+            (sent(Method::Sms, Some(Method::App)), "Verification code (SMS to TO, or type app): "),
+            (sent(Method::Email, None), "Verification code (e-mail to TO): "),
+            (Prompt::Recovery { resend: false }, "Verification code (recovery code): "),
+            (Prompt::Recovery { resend: true }, "Verification code (recovery code, or type resend): "),
+        ];
+        for (prompt, expected) in table {
+            assert_eq!(super::prompt(&prompt), expected);
+        }
+        let longest = sent(Method::Email, Some(Method::App));
+        let Prompt::Sent { method, or, .. } = longest else { panic!("it is") };
+        let to = format!("a***@{} and 4 more", "d".repeat(253));
+        assert!(super::prompt(&Prompt::Sent { method, to, or }).len() < 512);
+    }
+
+    #[test]
+    fn a_message_names_host_user_address_and_expiry() {
+        let request = Request {
+            service: "sshd".into(),
+            user: "alice".into(),
+            known: None,
+            address: Some("192.0.2.7".parse().unwrap()),
+            first_factor: true,
+            host: "web1".into(),
+        };
+        let seed = Seed::new([7; 32]);
+        let delivery = Delivery {
+            method: Method::Sms,
+            to: Recipient::Phone(Number::parse("+48600000123", None).unwrap()),
+            code: seed.sent_code(0),
+            until: 1_795_298_605,
+            id: seed.message_id(0),
+        };
+        let text = sent(&Template::default(), &delivery, &request);
+        assert_eq!(
+            text.strip_prefix(delivery.code.expose()).unwrap(),
+            " is your code for alice at web1, asked for from 192.0.2.7. Valid until 2026-11-21 22:03 UTC."
+        );
+        let console = Request { address: None, ..request };
+        assert!(sent(&Template::default(), &delivery, &console).contains("asked for from the console"));
     }
 }

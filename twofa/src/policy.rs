@@ -1,10 +1,12 @@
 //! What the administrator decided, as values that are valid by construction, and what follows for one
 //! request. No clock, no I/O: `config` reads the file, `system` looks up the user.
 
-use crate::account::Limits;
+use crate::account::{Factors, Limits};
 use crate::code::Shape;
+use crate::contact::{Address, Number, Prefix};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// By how many seconds a clock may be set right after the policy was written.
 const CLOCK_TOLERANCE: u64 = 3600;
@@ -20,6 +22,11 @@ pub struct Policy {
     pub support: Option<String>,
     pub limits: Limits,
     pub app: AppRules,
+    /// There when it is a method, or set up to become one.
+    pub sms: Option<SmsRules>,
+    pub email: Option<EmailRules>,
+    /// The program that runs hooks.
+    pub helper: PathBuf,
     pub exemptions: Vec<Exemption>,
     /// When the policy was written, in seconds since 1970. Before that no exemption holds: the clock is wrong,
     /// and may be so far back that ended ones would hold again.
@@ -49,13 +56,50 @@ impl Mode {
 pub enum Method {
     /// A code of an authenticator app.
     App,
+    /// A code sent to a telephone.
+    Sms,
+    /// A code sent by e-mail.
+    Email,
 }
 
 impl Method {
+    /// One method alone, or one that is at hand together with one that is sent, in either order.
+    pub fn are_legal(methods: &[Self]) -> bool {
+        match methods {
+            [_] => true,
+            [one, other] => one.is_sent() != other.is_sent(),
+            _ => false,
+        }
+    }
+
+    /// Whether its codes are sent.
+    pub fn is_sent(self) -> bool {
+        match self {
+            Self::App => false,
+            Self::Sms | Self::Email => true,
+        }
+    }
+
+    /// The method that a policy calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::App, Self::Sms, Self::Email].into_iter().find(|method| method.name() == name)
+    }
+
+    /// As people speak of it: codes by ..., the hook for ...
+    pub fn spoken(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Sms => "SMS",
+            Self::Email => "e-mail",
+        }
+    }
+
     /// The word in the policy file, at prompts and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::App => "app",
+            Self::Sms => "sms",
+            Self::Email => "email",
         }
     }
 }
@@ -68,6 +112,124 @@ pub struct AppRules {
     pub skew: u8,
     /// Shown by the app above the code; the host name when absent.
     pub issuer: Option<String>,
+}
+
+/// How the messages of one method are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The program that hands a message to a gateway.
+    pub hook: PathBuf,
+    /// Whom it runs as.
+    pub hook_user: String,
+    /// Seconds.
+    pub valid_for: u64,
+    pub text: Template,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmsRules {
+    pub channel: Channel,
+    /// Only to numbers that begin so is anything sent: not to those that earn somebody money.
+    pub prefixes: Vec<Prefix>,
+    /// For numbers that are typed in without a country code.
+    pub country: Option<Prefix>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailRules {
+    pub channel: Channel,
+    /// Takes the codes of users without an address of their own.
+    pub default_address: Option<Address>,
+}
+
+/// The text of a message, with words in braces for what is known when it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(String);
+
+impl Default for Template {
+    fn default() -> Self {
+        Self(
+            "{code} is your code for {user} at {host}, asked for from {address}. Valid until {expiry}."
+                .into(),
+        )
+    }
+}
+
+impl Template {
+    /// Longer than two short messages joined.
+    const MAX: usize = 300;
+    const WORDS: [&str; 5] = ["code", "host", "user", "address", "expiry"];
+
+    /// # Errors
+    ///
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.len() > Self::MAX || text.chars().any(char::is_control) {
+            return Err(format!(
+                "must be one line of at most {} bytes, without control characters",
+                Self::MAX
+            ));
+        }
+        if text.matches("{code}").count() != 1 {
+            return Err("must have {code} in it, once".into());
+        }
+        let rest =
+            Self::WORDS.iter().fold(text.to_string(), |rest, word| rest.replace(&format!("{{{word}}}"), ""));
+        if rest.contains(['{', '}']) {
+            return Err(
+                "may have {code}, {host}, {user}, {address} and {expiry} in braces, and nothing else".into(),
+            );
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text with `value` for each word. What is put in is never read again for braces.
+    pub fn fill(&self, value: impl Fn(&str) -> String) -> String {
+        let mut filled = String::with_capacity(2 * Self::MAX);
+        let mut rest = self.0.as_str();
+        while let Some((before, after)) = rest.split_once('{') {
+            let (word, after) = after.split_once('}').unwrap_or_default();
+            filled.push_str(before);
+            filled.push_str(&value(word));
+            rest = after;
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+/// Where a code is sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    Phone(Number),
+    /// One message, to all of them.
+    Mail(Vec<Address>),
+}
+
+impl Recipient {
+    /// As a hook gets it.
+    pub fn to_hook(&self) -> String {
+        match self {
+            Self::Phone(number) => number.as_str().into(),
+            Self::Mail(addresses) => addresses.iter().map(Address::as_str).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    /// As it is shown to somebody who may be anybody.
+    pub fn masked(&self) -> String {
+        match self {
+            Self::Phone(number) => number.masked(),
+            Self::Mail(addresses) => match addresses.as_slice() {
+                [] => String::new(),
+                [address] => address.masked(),
+                [address, others @ ..] => format!("{} and {} more", address.masked(), others.len()),
+            },
+        }
+    }
 }
 
 /// A dated exception to the policy.
@@ -98,6 +260,10 @@ pub struct Request {
     pub known: Option<Known>,
     /// The client's address; none at a console.
     pub address: Option<IpAddr>,
+    /// Whether a password or key was shown before. Nothing is sent for somebody who only knows a name.
+    pub first_factor: bool,
+    /// This host, as messages name it.
+    pub host: String,
 }
 
 /// A user of this host.
@@ -150,6 +316,42 @@ impl Policy {
         self.services.iter().any(|listed| listed == service)
     }
 
+    /// The policy's methods that somebody with these factors can use, in the policy's order.
+    pub fn methods_of(&self, factors: &Factors) -> Vec<Method> {
+        let can_use = |method: &Method| match method {
+            Method::App => !factors.apps.is_empty(),
+            Method::Sms | Method::Email => self.recipient(*method, factors).is_some(),
+        };
+        self.methods.iter().copied().filter(can_use).collect()
+    }
+
+    /// Where `method` sends the codes of somebody with these factors.
+    pub fn recipient(&self, method: Method, factors: &Factors) -> Option<Recipient> {
+        match method {
+            Method::App => None,
+            Method::Sms => {
+                let number = &factors.phone.as_ref()?.to;
+                let allowed = number.starts_with_any(&self.sms.as_ref()?.prefixes);
+                allowed.then(|| Recipient::Phone(number.clone()))
+            }
+            Method::Email => {
+                let own: Vec<_> = factors.addresses.iter().map(|address| address.to.clone()).collect();
+                let default = || self.email.as_ref()?.default_address.clone().map(|address| vec![address]);
+                let addresses = if own.is_empty() { default()? } else { own };
+                self.email.is_some().then_some(Recipient::Mail(addresses))
+            }
+        }
+    }
+
+    /// How `method` is sent.
+    pub fn channel(&self, method: Method) -> Option<&Channel> {
+        match method {
+            Method::App => None,
+            Method::Sms => self.sms.as_ref().map(|rules| &rules.channel),
+            Method::Email => self.email.as_ref().map(|rules| &rules.channel),
+        }
+    }
+
     /// The groups that decide about a login from `address`.
     pub fn groups(&self, address: Option<IpAddr>, now: u64) -> impl Iterator<Item = &str> {
         self.in_force(address, now).filter_map(|exemption| match &exemption.who {
@@ -186,7 +388,9 @@ impl Exemption {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::SendLimits;
     use crate::code::Algorithm;
+    use crate::contact::Confirmable;
 
     fn policy(mode: Mode, exemptions: Vec<Exemption>) -> Policy {
         Policy {
@@ -194,7 +398,16 @@ mod tests {
             methods: vec![Method::App],
             services: vec!["sshd".into(), "login".into()],
             support: None,
-            limits: Limits { prompts: 3, failures: 5, window: 900, total: 50 },
+            limits: Limits {
+                prompts: 3,
+                failures: 5,
+                window: 900,
+                total: 50,
+                sends: SendLimits { pause: 60, login: 3, hour: 5, day: 10, host: 100 },
+            },
+            sms: None,
+            email: None,
+            helper: "/usr/libexec/twofa/twofa-helper".into(),
             app: AppRules {
                 shape: Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 },
                 skew: 1,
@@ -211,6 +424,8 @@ mod tests {
             user: "backup".into(),
             known: known.then(|| Known { uid: 34, groups: vec!["robots".into()] }),
             address: address.map(|address| address.parse().unwrap()),
+            first_factor: true,
+            host: "host.example".into(),
         }
     }
 
@@ -263,5 +478,76 @@ mod tests {
             let waived = matches!(decision, Decision::Waive(Waiver::Exempt(_)));
             assert_eq!(waived, exempt, "{who:?} {from:?} {address:?} {now} {known}");
         }
+    }
+
+    #[test]
+    fn one_method_or_one_at_hand_with_one_sent() {
+        use Method::{App, Email, Sms};
+        let legal = [&[App][..], &[Sms], &[Email], &[App, Sms], &[Sms, App], &[App, Email], &[Email, App]];
+        let all = [App, Sms, Email];
+        let pairs = all.iter().flat_map(|one| all.map(|other| vec![*one, other]));
+        let triples = all.iter().flat_map(|one| all.map(|other| vec![*one, other, App]));
+        for methods in [vec![]].into_iter().chain(all.map(|one| vec![one])).chain(pairs).chain(triples) {
+            assert_eq!(Method::are_legal(&methods), legal.contains(&methods.as_slice()), "{methods:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_has_the_code_and_nothing_unknown() {
+        let good =
+            ["{code}", "{code} for {user} on {host} from {address} until {expiry}", "{user}{code}{user}"];
+        let bad =
+            ["", "code", "{code} {code}", "{code} {Code}", "{code} {", "}{code}", "{code}\n", "{{code}}"];
+        for text in good {
+            assert!(Template::parse(text).is_ok(), "{text}");
+        }
+        for text in bad {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+        assert!(Template::parse(&format!("{{code}}{}", "x".repeat(300))).is_err());
+        let template = Template::parse("a {code} b {user}{host}.").unwrap();
+        let filled = template.fill(|word| format!("<{word}{{code}}>"));
+        assert_eq!(filled, "a <code{code}> b <user{code}><host{code}>.");
+    }
+
+    #[test]
+    fn codes_go_where_the_policy_lets_them() {
+        let channel = Channel {
+            hook: "/hook".into(),
+            hook_user: "_twofa".into(),
+            valid_for: 300,
+            text: Template::parse("{code}").unwrap(),
+        };
+        let address = |text: &str| Address::parse(text).unwrap();
+        let confirmable = |text: &str| Confirmable { to: address(text), confirmed: None };
+        let prefixes = vec![Prefix::parse("+48").unwrap()];
+        let sms = SmsRules { channel: channel.clone(), prefixes, country: None };
+        let default = EmailRules { channel, default_address: Some(address("root@localhost")) };
+        let mut policy = policy(Mode::Enforce, vec![]);
+        policy.methods = vec![Method::Sms, Method::App];
+        let phone = |number: &str| Factors {
+            phone: Some(Confirmable { to: Number::parse(number, None).unwrap(), confirmed: None }),
+            ..Factors::default()
+        };
+        assert_eq!(policy.methods_of(&phone("+48600000123")), [], "without a hook");
+        policy.sms = Some(sms);
+        assert_eq!(policy.methods_of(&phone("+48600000123")), [Method::Sms]);
+        assert_eq!(policy.methods_of(&phone("+49600000123")), [], "not among the prefixes");
+        assert_eq!(policy.methods_of(&Factors::default()), []);
+        let to = policy.recipient(Method::Sms, &phone("+48600000123")).unwrap();
+        assert_eq!((to.to_hook().as_str(), to.masked().as_str()), ("+48600000123", "+48 *** *** 123"));
+
+        policy.methods = vec![Method::Email];
+        let own = Factors {
+            addresses: vec![confirmable("alice@example.org"), confirmable("team@example.org")],
+            ..Factors::default()
+        };
+        assert_eq!(policy.methods_of(&own), [], "without a hook");
+        policy.email = Some(default);
+        let to = policy.recipient(Method::Email, &own).unwrap();
+        assert_eq!(to.to_hook(), "alice@example.org, team@example.org");
+        assert_eq!(to.masked(), "a***@example.org and 1 more");
+        let to = policy.recipient(Method::Email, &Factors::default()).unwrap();
+        assert_eq!((to.to_hook().as_str(), to.masked().as_str()), ("root@localhost", "r***@localhost"));
     }
 }

@@ -1,7 +1,7 @@
 //! What a login needs from outside, as small traits: the module brings PAM and the disk, tests bring scripts.
 
 use crate::account::Change;
-use crate::login::{Event, Notice, Prompt};
+use crate::login::{Delivery, Event, Notice, Prompt};
 
 /// Accounts and their state.
 pub trait Store {
@@ -16,5 +16,11 @@ pub trait Conversation {
     /// Says something; whether it arrives changes nothing.
     fn tell(&mut self, notice: &Notice);
     /// `Event::Answer`, `Event::NoAnswer` or `Event::Gone`.
-    fn ask(&mut self, prompt: Prompt) -> Event;
+    fn ask(&mut self, prompt: &Prompt) -> Event;
+}
+
+/// Gateways.
+pub trait Courier {
+    /// `Event::Delivered` when the gateway took the message, or `Event::Undelivered`.
+    fn deliver(&mut self, delivery: &Delivery) -> Event;
 }

@@ -3,8 +3,11 @@
 use crate::policy::Known;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::ffi::CString;
-use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 /// NSS was asked and did not answer; that is not "no such user".
 #[derive(Debug)]
@@ -22,6 +25,33 @@ impl std::error::Error for LookupError {}
 #[allow(clippy::disallowed_methods)] // here is where the clock is read
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The clock of one login: it does not go back while the login lasts, whoever sets the host's.
+pub struct Clock {
+    began_at: u64,
+    began: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Self { began_at: now(), began: uptime() }
+    }
+
+    /// Seconds since 1970.
+    pub fn now(&self) -> u64 {
+        now().max(self.began_at.saturating_add(self.began.elapsed().as_secs()))
+    }
+}
+
+/// This host, as messages to its users name it.
+pub fn host() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let is_name = |name: &String| {
+        let is_letter = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        (1..=64).contains(&name.len()) && name.bytes().all(is_letter)
+    };
+    name.filter(is_name).unwrap_or_else(|| "this host".into())
 }
 
 /// Fills a new array from getrandom(2).
@@ -43,8 +73,37 @@ pub(crate) fn uptime() -> Instant {
     Instant::now()
 }
 
-/// A short wait for a lock that somebody else holds.
-#[allow(clippy::disallowed_methods)] // bounded by the caller; see `store::record`
+/// A moment to wait until, by the clock that nobody sets.
+#[derive(Clone, Copy)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    pub fn after(duration: Duration) -> Self {
+        Self(uptime() + duration)
+    }
+
+    /// What is left of it; nothing once it has passed.
+    pub fn left(self) -> Option<Duration> {
+        self.0.checked_duration_since(uptime()).filter(|left| !left.is_zero())
+    }
+}
+
+/// Starts a program without an environment, with these standard streams; all three are above 2.
+///
+/// Only with what posix_spawn(3) can do: anything else makes the standard library fork, and then code runs in a
+/// copy of a process with threads, under the host's signal mask.
+///
+/// # Errors
+///
+/// When the program cannot be started.
+pub(crate) fn start(program: &Path, argument: &str, streams: [OwnedFd; 3]) -> io::Result<Child> {
+    let [input, output, errors] = streams;
+    let mut command = std::process::Command::new(program);
+    command.arg(argument).env_clear().stdin(input).stdout(output).stderr(errors).spawn()
+}
+
+/// A short wait for what somebody else holds or does.
+#[allow(clippy::disallowed_methods)] // bounded by the caller; see `store::record`, `helper`
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

@@ -4,7 +4,7 @@
 use nix::unistd::Uid;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -18,6 +18,8 @@ pub enum Readers {
 }
 
 const OTHERS_READ: &str = "can be read by others";
+const NOT_EXECUTABLE: &str = "is not executable";
+const NO_PROGRAM: &str = "does not exist";
 
 /// Why a file is not used.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ impl Error {
             Self::Io(path, _) => format!("Check {} and the disk it is on.", path.display()),
             Self::Unsafe(path, OTHERS_READ) => {
                 format!("It holds a secret: `chown root:root {0}; chmod go= {0}`.", path.display())
+            }
+            Self::Unsafe(_, NO_PROGRAM) => "Install it, or correct its path in the policy.".into(),
+            Self::Unsafe(path, NOT_EXECUTABLE) => {
+                format!("Make it a program: `chmod a+rx {}`.", path.display())
             }
             Self::Unsafe(path, _) => format!(
                 "Only root may be able to change it: `chown root:root {0}; chmod go-w {0}`.",
@@ -106,6 +112,7 @@ pub fn open(path: &Path, readers: Readers, write: bool) -> Result<File, Error> {
         _ => Error::Io(path.into(), error),
     })?;
     let file = above_stdio(file).map_err(|error| Error::Io(path.into(), error))?;
+    let file = File::from(file);
     let metadata = file.metadata().map_err(|error| Error::Io(path.into(), error))?;
     check_file(path, &metadata, readers)?;
     Ok(file)
@@ -126,6 +133,20 @@ pub fn check(path: &Path, readers: Readers) -> Result<(), Error> {
     }
     let metadata = fs::symlink_metadata(path).map_err(|error| Error::Io(path.into(), error))?;
     check_file(path, &metadata, readers)
+}
+
+/// Checks a program that is to be started by name: nobody else could have put another one in its place.
+///
+/// # Errors
+///
+/// As [`open`]; `Unsafe` too when its owner could not start it.
+pub fn check_program(path: &Path) -> Result<(), Error> {
+    let no_program =
+        |error: Error| if error.is_missing() { Error::Unsafe(path.into(), NO_PROGRAM) } else { error };
+    check_folders(path).map_err(no_program)?;
+    let metadata = fs::symlink_metadata(path).map_err(|error| no_program(Error::Io(path.into(), error)))?;
+    check_file(path, &metadata, Readers::All)?;
+    if metadata.mode() & 0o100 == 0 { Err(Error::Unsafe(path.into(), NOT_EXECUTABLE)) } else { Ok(()) }
 }
 
 /// Puts a file in place in one step: whoever reads it sees the old or the new one, whole, and a power cut
@@ -281,8 +302,9 @@ fn is_ours(metadata: &Metadata) -> bool {
 
 /// A host that closed its standard streams hands out 0, 1 and 2 to the next files opened; whatever it
 /// prints afterwards must not land in ours. The standard library duplicates to 3 and above.
-fn above_stdio(file: File) -> io::Result<File> {
-    if file.as_raw_fd() > 2 { Ok(file) } else { file.try_clone() }
+pub(crate) fn above_stdio(fd: impl Into<OwnedFd>) -> io::Result<OwnedFd> {
+    let fd = fd.into();
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { fd.try_clone() }
 }
 
 #[cfg(test)]
@@ -336,6 +358,38 @@ mod tests {
             assert_eq!(fault(&dir.join(name), readers), expected, "{name}");
         }
         assert_eq!(fault(Path::new("plain"), Readers::All), "is not an absolute path");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn only_a_program_that_others_cannot_change_is_started() {
+        let dir = std::env::temp_dir().join(format!("twofa-program-{}", std::process::id()));
+        fs::create_dir_all(dir.join("open")).unwrap();
+        for (name, mode) in [("good", 0o755), ("data", 0o644), ("others", 0o675), ("open/good", 0o755)] {
+            fs::write(dir.join(name), "#!/bin/true\n").unwrap();
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::set_permissions(dir.join("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        symlink(dir.join("good"), dir.join("link")).unwrap();
+        let fault = |path: &Path| match check_program(path) {
+            Err(Error::Unsafe(_, fault)) => fault,
+            Err(_) => "?",
+            Ok(()) => "ok",
+        };
+        let table = [
+            ("good", "ok"),
+            ("data", "is not executable"),
+            ("others", "can be changed by others"),
+            ("link", "is a symbolic link"),
+            ("open", "is not a regular file"),
+            ("open/good", "can be changed by others"),
+            ("gone", "does not exist"),
+            ("gone/good", "does not exist"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(fault(&dir.join(name)), expected, "{name}");
+        }
+        assert_eq!(fault(Path::new("good")), "is not an absolute path");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

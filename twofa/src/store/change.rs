@@ -84,13 +84,21 @@ impl Store {
         Ok(done)
     }
 
-    /// Forgets all factors and the state of one user, also when they can no longer be read.
+    /// Forgets what a user proves a login with, and the state, also when they can no longer be read. The number and
+    /// addresses are who the user is, and stay if they can be read.
     ///
     /// # Errors
     ///
     /// When there is no such user or the store cannot take it; then nothing changed.
     pub fn reset(&mut self, user: &str) -> Result<(), Error> {
-        self.renew(user, |_, _| Ok((Factors::default(), State::default())))
+        self.renew(user, |edit, sealer| {
+            let kept = match edit.find(user, sealer) {
+                Ok(Some(account)) => account.factors,
+                Ok(None) | Err(Error::BrokenAccount(_)) => Factors::default(),
+                Err(error) => return Err(error),
+            };
+            Ok((Factors { apps: Vec::new(), recovery: None, ..kept }, State::default()))
+        })
     }
 
     /// Gives one user a new record in place of a missing or damaged one. The apps stay; as nobody knows

@@ -20,6 +20,8 @@ pub enum Error {
     /// 32 bytes, not all zero, are a key.
     BadKey(PathBuf),
     NoRecord(PathBuf),
+    /// The count of messages is missing, or cut off.
+    NoRing(PathBuf),
     BrokenRecord(PathBuf),
     /// This user's factors are sealed with another key, or damaged.
     BrokenAccount(String),
@@ -46,6 +48,9 @@ impl Error {
             Self::File(error) => error.hint(),
             Self::NoDatabase(_) | Self::NoKey(_) => {
                 "Run `twofa-admin init`, or restore /etc/twofa and /var/lib/twofa from a backup.".into()
+            }
+            Self::NoRing(path) => {
+                format!("Remove {} if it is there, then run `twofa-admin init`.", path.display())
             }
             Self::BadKey(_) => "Restore the key from a backup: without it no factor can be read.".into(),
             Self::Corrupt(..) => "Restore it from a backup; nothing was changed.".into(),
@@ -86,6 +91,7 @@ impl fmt::Display for Error {
             Self::NoKey(path) => write!(f, "there is no store key at {}", path.display()),
             Self::BadKey(path) => write!(f, "{} is not a store key", path.display()),
             Self::NoRecord(path) => write!(f, "the state record {} is missing", path.display()),
+            Self::NoRing(path) => write!(f, "the count of messages {} is missing or damaged", path.display()),
             Self::BrokenRecord(path) => write!(f, "the state record {} is damaged", path.display()),
             Self::BrokenAccount(user) => write!(f, "the factors of {user} cannot be read"),
             Self::Busy(path) => write!(f, "{} is held by another process", path.display()),

@@ -2,30 +2,30 @@
 
 use super::record::Record;
 use super::{DECOY, DECOY_UID, Error, NotCommitted, Store};
-use crate::account::{Account, Change, Limits};
+use crate::account::{Account, Change};
 use crate::config::Paths;
 use crate::login::Event;
-use crate::policy::Request;
+use crate::policy::{Policy, Request};
 use crate::ports;
 
 /// The store as one login sees it: it opens when the login first needs it.
 pub struct LoginStore<'a> {
     paths: &'a Paths,
-    limits: &'a Limits,
+    policy: &'a Policy,
     request: &'a Request,
     open: Option<(Store, Option<Account>)>,
     fault: Option<Error>,
 }
 
 impl<'a> LoginStore<'a> {
-    pub fn new(paths: &'a Paths, limits: &'a Limits, request: &'a Request) -> Self {
-        Self { paths, limits, request, open: None, fault: None }
+    pub fn new(paths: &'a Paths, policy: &'a Policy, request: &'a Request) -> Self {
+        Self { paths, policy, request, open: None, fault: None }
     }
 
     /// Whether what this login does is this account's: else it is nobody's, and charges nobody.
     fn is_theirs(&self, account: &Account) -> bool {
         let same = self.request.known.as_ref().is_some_and(|known| known.uid == account.uid);
-        same && account.factors.can_answer()
+        same && !self.policy.methods_of(&account.factors).is_empty()
     }
 
     /// Why the store failed, for the log.
@@ -53,8 +53,9 @@ impl ports::Store for LoginStore<'_> {
             Ok((store, found)) => {
                 let account =
                     found.as_ref().map(|(account, _)| account).filter(|account| self.is_theirs(account));
+                let decoy = store.decoy_digits(&self.request.user);
                 self.open = Some((store, account.cloned()));
-                Event::Account(found.map(Box::new))
+                Event::Account(found.map(Box::new), decoy)
             }
             Err(fault) => self.fail(fault),
         }
@@ -65,8 +66,8 @@ impl ports::Store for LoginStore<'_> {
             return Event::Failed;
         };
         let committed = match account {
-            Some(account) => store.commit(account, change, self.limits, now),
-            None => store.commit_decoy(change, self.limits, now).map_err(NotCommitted::Failed),
+            Some(account) => store.commit(account, change, &self.policy.limits, now),
+            None => store.commit_decoy(change, &self.policy.limits, now),
         };
         match committed {
             Ok(state) => Event::Committed(Box::new(state)),

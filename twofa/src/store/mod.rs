@@ -7,6 +7,7 @@ mod error;
 mod login;
 mod record;
 mod seal;
+mod sends;
 
 pub use error::{Error, NotCommitted};
 pub use login::LoginStore;
@@ -14,6 +15,7 @@ pub use record::{RECORD_BYTES, SLOT_BYTES};
 
 use crate::account::{Account, Change, Conflict, Limits, State};
 use crate::config::Paths;
+use crate::contact::Number;
 use crate::system;
 use crate::trusted::{self, Readers};
 use accounts::Accounts;
@@ -55,7 +57,10 @@ impl Store {
     ///
     /// As [`Store::open`].
     pub fn open_to_change(paths: &Paths) -> Result<Self, Error> {
-        Self::open_with(paths, true)
+        let store = Self::open_with(paths, true)?;
+        // A store of a version that sent nothing has none. Without it nothing is sent, and all else goes on.
+        let _ = sends::create(&store.records);
+        Ok(store)
     }
 
     fn open_with(paths: &Paths, change: bool) -> Result<Self, Error> {
@@ -86,6 +91,7 @@ impl Store {
         if let Err(Error::NoRecord(path) | Error::BrokenRecord(path)) = decoy {
             trusted::replace(&path, &record::new(DECOY, &State::default(), &sealer)?, 0o600)?;
         }
+        sends::create(&records)?;
         if !paths.database.exists() {
             Accounts::create(&paths.database)?;
         }
@@ -143,18 +149,35 @@ impl Store {
         let record = record?;
         let slot = record.read(account.generation)?;
         let next = slot.state.apply(change, limits, now).map_err(NotCommitted::Conflict)?;
+        if let Change::Send { number, .. } = change {
+            self.count_send(number.as_ref(), limits, now)?;
+        }
         record.write(&slot, account.generation, &next)?;
         Ok(next)
     }
 
+    /// Counts a message for its number and for the host, before the user's own count is stored: a kill in between
+    /// counts one too many and sends none.
+    fn count_send(&self, number: Option<&Number>, limits: &Limits, now: u64) -> Result<(), NotCommitted> {
+        let tag = number.and_then(|number| self.sealer.tag("number", number.as_str()).first_chunk().copied());
+        let counted = sends::count(&self.records, tag, &limits.sends, now)?;
+        counted.map_err(NotCommitted::Conflict)
+    }
+
+    /// The same number for the same name, and for nobody to guess.
+    fn decoy_digits(&self, user: &str) -> u16 {
+        let [high, low, ..] = self.sealer.tag("decoy", user);
+        u16::from_le_bytes([high, low])
+    }
+
     /// The work of a commit, for nobody.
-    fn commit_decoy(&self, change: &Change, limits: &Limits, now: u64) -> Result<State, Error> {
+    fn commit_decoy(&self, change: &Change, limits: &Limits, now: u64) -> Result<State, NotCommitted> {
         let record = Record::lock(&self.records, DECOY_UID, &self.sealer)?;
         self.accounts.generation(DECOY_UID)?;
         let slot = record.read(DECOY.generation)?;
-        let next = State::default().apply(change, limits, now).unwrap_or_default();
-        record.write(&slot, DECOY.generation, &next)?;
-        Ok(next)
+        let next = State::default().apply(change, limits, now);
+        record.write(&slot, DECOY.generation, next.as_ref().unwrap_or(&State::default()))?;
+        next.map_err(NotCommitted::Conflict)
     }
 }
 

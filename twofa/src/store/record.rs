@@ -71,15 +71,8 @@ impl<'a> Record<'a> {
     /// Opens the record of `uid` and waits until nobody else holds it.
     pub(super) fn lock(folder: &Path, uid: u32, sealer: &'a Sealer) -> Result<Self, Error> {
         let record = Self::open_for(folder, uid, sealer, true)?;
-        let began = system::uptime();
-        loop {
-            match record.file.try_lock() {
-                Ok(()) => return Ok(record),
-                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT => system::pause(LOCK_PAUSE),
-                Err(TryLockError::WouldBlock) => return Err(Error::Busy(record.path)),
-                Err(TryLockError::Error(error)) => return Err(record.io(error)),
-            }
-        }
+        wait_for(&record.file, &record.path)?;
+        Ok(record)
     }
 
     fn open_for(folder: &Path, uid: u32, sealer: &'a Sealer, write: bool) -> Result<Self, Error> {
@@ -119,11 +112,7 @@ impl<'a> Record<'a> {
         let owner = Owner { uid: self.uid, generation };
         let slot = encode(owner, current.sequence.saturating_add(1), state, self.sealer)?;
         let offset = (1 - current.index) * SLOT_BYTES as u64;
-        // Beyond the caller's limit the kernel would kill it (SIGXFSZ); it may be a user's own limit, at su.
-        let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(|error| self.io(error.into()))?;
-        if limit < offset + SLOT_BYTES as u64 {
-            return Err(self.io(io::ErrorKind::FileTooLarge.into()));
-        }
+        refuse_beyond_limit(offset + SLOT_BYTES as u64).map_err(|error| self.io(error))?;
         self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))?;
         self.file.sync_data().map_err(|error| self.io(error))
     }
@@ -131,6 +120,25 @@ impl<'a> Record<'a> {
     fn io(&self, error: io::Error) -> Error {
         Error::File(trusted::Error::Io(self.path.clone(), error))
     }
+}
+
+/// Locks an open file for this process, which waits until nobody else holds it.
+pub(super) fn wait_for(file: &File, path: &Path) -> Result<(), Error> {
+    let began = system::uptime();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT => system::pause(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy(path.into())),
+            Err(TryLockError::Error(error)) => return Err(trusted::Error::Io(path.into(), error).into()),
+        }
+    }
+}
+
+/// Beyond the caller's limit the kernel would kill it (SIGXFSZ); it may be a user's own limit, at su.
+pub(super) fn refuse_beyond_limit(end: u64) -> io::Result<()> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if limit < end { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
 }
 
 pub(super) fn path(folder: &Path, uid: u32) -> PathBuf {

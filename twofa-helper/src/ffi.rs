@@ -1,0 +1,103 @@
+//! System calls that no crate here has a safe function for: the only unsafe code of `twofa-helper`.
+#![allow(unsafe_code)]
+
+use libc::{c_int, c_long, c_ulong, pid_t};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{io, ptr};
+
+/// Closes every descriptor from `first` on. Called before this process opens anything.
+pub(crate) fn close_from(first: c_int) {
+    // SAFETY: closes descriptors by number, flags 0; nothing in this process owns one of them yet.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0) };
+    if closed == 0 {
+        return;
+    }
+    // Linux before 5.9, or a filter of system calls.
+    let names = std::fs::read_dir("/proc/self/fd").map(|folder| folder.flatten().collect::<Vec<_>>());
+    let listed = names
+        .map(|names| names.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect());
+    let fds: Vec<c_int> = listed.unwrap_or_else(|_| (first..65536).collect());
+    for fd in fds.into_iter().filter(|fd| *fd >= first) {
+        // SAFETY: as above; the folder that was read is closed again, and closing a free number is harmless.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Signals that the host ignores would be ignored by the hook too. Not signal(3), which leaves out the two that the
+/// C library uses for threads: glibc's posix_spawn(3), by which we were started, leaves those ignored.
+pub(crate) fn default_signals() {
+    /// Linux has 64 of them on every machine but MIPS.
+    const SIGNALS: c_int = 64;
+    // In every machine's `struct sigaction` of the kernel, zeros are: the default action, no flag, an empty mask.
+    let default = [0 as c_ulong; 8];
+    for signal in 1..=SIGNALS {
+        let nowhere = ptr::null_mut::<c_ulong>();
+        // SAFETY: more than one sigaction to read, none to write, a mask of 8 bytes. KILL and STOP cannot be set.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, nowhere, 8usize) };
+    }
+}
+
+/// A write to a pipe or socket that nobody reads is an error, not the end of this process.
+pub(crate) fn ignore_sigpipe() {
+    // SAFETY: to ignore is no function either.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// What wait(2) knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Child {
+    /// The process, and its status as wait(2) encodes it.
+    Ended(pid_t, c_int),
+    /// There are children, and all of them run.
+    Running,
+    /// There are none.
+    None,
+}
+
+/// Takes leave of one child that has ended. (nix's waitpid fails for one that a real-time signal has ended.)
+pub(crate) fn reap() -> Child {
+    let mut status = 0;
+    loop {
+        // SAFETY: room for one status.
+        match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) } {
+            0 => return Child::Running,
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => return Child::None,
+            pid => return Child::Ended(pid, status),
+        }
+    }
+}
+
+/// How many bytes of a pipe nobody has read.
+pub(crate) fn unread(pipe: BorrowedFd) -> io::Result<c_int> {
+    let mut count = 0;
+    // SAFETY: FIONREAD stores one int, for which there is room; the descriptor is open.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if result == 0 { Ok(count) } else { Err(io::Error::last_os_error()) }
+}
+
+/// capget(2): `_LINUX_CAPABILITY_VERSION_3`, which has two words for each set.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+/// No capability in any set. A change of user leaves the inheritable ones, and under some securebits all.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let sets = [0u32; 6];
+    // SAFETY: a header and two times three words, as this version asks for; both are only read.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A session keyring of our own, so that the hook does not possess the keys of the host's (Kerberos tickets).
+pub(crate) fn new_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+    let nameless: c_ulong = 0;
+    // SAFETY: a null name asks for a nameless keyring. A kernel without keyrings fails, and has none to hide.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nameless) };
+}
