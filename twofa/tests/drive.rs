@@ -6,12 +6,12 @@ mod common;
 use common::{NOW, UID, USER};
 use std::cell::{Cell, RefCell};
 use std::thread;
-use twofa::account::{Account, Change, Conflict, Lock, State};
+use twofa::account::{Account, Cap, Change, Conflict, Factors, Lock, State};
 use twofa::code::Answer;
 use twofa::drive;
-use twofa::login::{Admission, Event, Login, Notice, Prompt, Refusal, Verdict};
-use twofa::policy::{Mode, Request};
-use twofa::ports::{Conversation, Store};
+use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
+use twofa::policy::{Method, Mode, Recipient, Request};
+use twofa::ports::{Conversation, Courier, Store};
 
 /// What the login is expected to ask for next, and what comes of it.
 enum Line {
@@ -23,11 +23,16 @@ enum Line {
         proves: bool,
         event: Event,
     },
+    /// A message is counted.
+    Count(Event),
+    /// The code of this number is sent.
+    Deliver(u8, Event),
 }
 
-use Line::{Ask, Commit, Read, Tell};
+use Line::{Ask, Commit, Count, Deliver, Read, Tell};
 
-/// Store and user in one, reading from one script, so that the order of all is held. All of it has to be used.
+/// Store, user and gateway in one, reading from one script, so that the order of all is held. All of it has to be
+/// used.
 struct Script(RefCell<std::vec::IntoIter<Line>>);
 
 impl Script {
@@ -54,6 +59,7 @@ impl Store for &Script {
     fn commit(&mut self, change: &Change, now: u64) -> Event {
         assert!(now > NOW, "the time is asked for again");
         match self.next("a commit") {
+            Count(event) if matches!(change, Change::Send { .. }) => event,
             Commit { proves, event } if proves == matches!(change, Change::Prove { .. }) => event,
             _ => panic!("out of turn: {change:?}"),
         }
@@ -68,10 +74,23 @@ impl Conversation for &Script {
         }
     }
 
-    fn ask(&mut self, prompt: Prompt) -> Event {
+    fn ask(&mut self, prompt: &Prompt) -> Event {
         match self.next("a prompt") {
-            Ask(expected, event) if expected == prompt => event,
+            Ask(expected, event) if expected == *prompt => event,
             _ => panic!("out of turn: {prompt:?}"),
+        }
+    }
+}
+
+impl Courier for &Script {
+    fn deliver(&mut self, delivery: &Delivery) -> Event {
+        let seed = common::seed(1);
+        match self.next("a delivery") {
+            Deliver(number, event) if delivery.code == seed.sent_code(number) => {
+                assert_eq!(delivery.to, Recipient::Phone(common::phone().to));
+                event
+            }
+            _ => panic!("out of turn: {delivery:?}"),
         }
     }
 }
@@ -79,20 +98,32 @@ impl Conversation for &Script {
 /// Runs a login through the script; the clock goes on by a second each time it is read.
 #[track_caller]
 fn run(mode: Mode, request: &Request, lines: Vec<Line>) -> Verdict {
-    let policy = common::policy(mode);
+    run_with(mode, &[Method::App], request, lines)
+}
+
+#[track_caller]
+fn run_with(mode: Mode, methods: &[Method], request: &Request, lines: Vec<Line>) -> Verdict {
+    let (policy, seed) = (common::policy_of(mode, methods), common::seed(1));
     let script = Script(RefCell::new(lines.into_iter()));
     let time = Cell::new(NOW);
     let clock = || time.replace(time.get() + 1);
-    drive::run(Login::new(&policy, request), &mut &script, &mut &script, &clock)
+    let login = Login::new(&policy, request, &seed);
+    drive::run(login, &mut &script, &mut &script, &mut &script, &clock)
 }
 
 fn enrolled() -> Line {
-    let account = Account { user: USER.into(), uid: UID, generation: 1, factors: common::factors() };
-    Read(Event::Account(Some(Box::new((account, State::default())))))
+    enrolled_with(common::factors())
 }
 
+fn enrolled_with(factors: Factors) -> Line {
+    let account = Account { user: USER.into(), uid: UID, generation: 1, factors };
+    Read(Event::Account(Some(Box::new((account, State::default()))), 0))
+}
+
+const APP: Prompt = Prompt::App { or: None };
+
 fn answered(answer: Answer) -> Line {
-    Ask(Prompt::App, Event::Answer(answer))
+    Ask(APP, Event::Answer(answer))
 }
 
 fn stored(proves: bool) -> Line {
@@ -156,7 +187,7 @@ fn dialogues_from_begin_to_verdict() {
         ),
         (
             Verdict::Refuse(Refusal::NoAnswer),
-            vec![enrolled(), Ask(Prompt::App, Event::NoAnswer), Tell(Notice::Refused)],
+            vec![enrolled(), Ask(APP, Event::NoAnswer), Tell(Notice::Refused)],
         ),
         (Verdict::Refuse(Refusal::Unavailable), vec![Read(Event::Failed), Tell(Notice::Unavailable)]),
         (
@@ -174,6 +205,98 @@ fn dialogues_from_begin_to_verdict() {
     }
 }
 
+fn asked_for_sent(answer: Answer) -> Line {
+    let prompt = Prompt::Sent { method: Method::Sms, to: common::MASKED.into(), or: None };
+    Ask(prompt, Event::Answer(answer))
+}
+
+fn counted() -> Line {
+    Count(Event::Committed(Box::default()))
+}
+
+/// Nothing is sent that is not counted, and what came of it decides what is asked.
+#[test]
+fn messages_are_counted_then_handed_to_the_courier() {
+    let seed = common::seed(1);
+    let code = |number| common::sent_code(&seed, number);
+    let admitted = || Verdict::Admit(Admission::Sent { method: Method::Sms, to: common::MASKED.into() });
+    let recover = |notice| {
+        [
+            Tell(notice),
+            Ask(Prompt::Recovery { resend: true }, Event::Answer(common::right_recovery())),
+            stored(true),
+            Tell(Notice::RecoveryCodesLeft(3)),
+        ]
+    };
+    let recovered = || Verdict::Admit(Admission::Recovery { left: 3 });
+    let begin = || enrolled_with(common::contacts());
+    let lines = |lines: Vec<Line>, more: [Line; 4]| lines.into_iter().chain(more).collect();
+    let table = [
+        (
+            admitted(),
+            vec![begin(), counted(), Deliver(0, Event::Delivered), asked_for_sent(code(0)), stored(true)],
+        ),
+        (
+            admitted(),
+            vec![
+                begin(),
+                counted(),
+                Deliver(0, Event::Delivered),
+                asked_for_sent(code(1)),
+                stored(false),
+                Tell(Notice::WrongCode),
+                asked_for_sent(code(0)),
+                stored(true),
+            ],
+        ),
+        (
+            recovered(),
+            lines(
+                vec![begin(), counted(), Deliver(0, Event::Undelivered)],
+                recover(Notice::NotSent(Method::Sms)),
+            ),
+        ),
+        (recovered(), lines(vec![begin(), Count(Event::Failed)], recover(Notice::NotSent(Method::Sms)))),
+        (
+            recovered(),
+            lines(
+                vec![begin(), Count(Event::Conflict(Conflict::Capped(Cap::Host)))],
+                recover(Notice::Capped),
+            ),
+        ),
+        (
+            recovered(),
+            lines(
+                vec![begin(), Count(Event::Conflict(Conflict::TooSoon(7)))],
+                recover(Notice::TooSoon { seconds: 7, elsewhere: true, word: "resend" }),
+            ),
+        ),
+        (
+            Verdict::Refuse(Refusal::NotEnrolled),
+            vec![
+                Read(Event::Account(None, common::DECOY)),
+                counted(),
+                asked_for_sent(code(0)),
+                stored(false),
+                Tell(Notice::WrongCode),
+                asked_for_sent(code(0)),
+                stored(false),
+                Tell(Notice::WrongCode),
+                asked_for_sent(code(0)),
+                stored(false),
+                Tell(Notice::Refused),
+            ],
+        ),
+    ];
+    for (expected, lines) in table {
+        assert_eq!(run_with(Mode::Enforce, &[Method::Sms], &common::request(), lines), expected);
+    }
+    let late: Vec<Line> =
+        vec![begin(), counted(), Deliver(0, Event::Answer(code(0))), Tell(Notice::Unavailable)];
+    let unavailable = Verdict::Refuse(Refusal::Unavailable);
+    assert_eq!(run_with(Mode::Enforce, &[Method::Sms], &common::request(), late), unavailable);
+}
+
 /// A port that answers another question than it was asked is out of order: refused.
 #[test]
 fn a_wrong_kind_of_answer_refuses() {
@@ -182,8 +305,8 @@ fn a_wrong_kind_of_answer_refuses() {
     let table = [
         vec![Read(committed()), tell()],
         vec![Read(Event::Answer(common::right_code())), tell()],
-        vec![enrolled(), Ask(Prompt::App, committed()), tell()],
-        vec![enrolled(), Ask(Prompt::App, Event::Account(None)), tell()],
+        vec![enrolled(), Ask(APP, committed()), tell()],
+        vec![enrolled(), Ask(APP, Event::Account(None, 0)), tell()],
         vec![
             enrolled(),
             answered(common::right_code()),

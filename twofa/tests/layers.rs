@@ -10,20 +10,22 @@ use std::path::Path;
 use std::{fs, iter};
 
 /// Each module, and the modules it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("code", &[]),
-    ("account", &["code"]),
-    ("policy", &["account", "code"]),
+    ("contact", &[]),
+    ("account", &["code", "contact"]),
+    ("policy", &["account", "code", "contact"]),
     ("login", &["account", "code", "policy"]),
-    ("message", &["account", "login"]),
+    ("message", &["account", "login", "policy"]),
     ("ports", &["account", "login"]),
     ("drive", &["login", "ports"]),
     ("log", &["account", "login", "message"]),
     ("system", &["policy"]),
     ("trusted", &[]),
-    ("config", &["account", "code", "policy", "trusted"]),
-    ("store", &["account", "config", "login", "policy", "ports", "system", "trusted"]),
-    ("admin", &["account", "config", "message", "policy"]),
+    ("helper", &["code", "login", "message", "policy", "system", "trusted"]),
+    ("config", &["account", "code", "contact", "policy", "trusted"]),
+    ("store", &["account", "config", "contact", "login", "policy", "ports", "system", "trusted"]),
+    ("admin", &["account", "config", "contact", "message", "policy"]),
 ];
 
 /// Clock, waiting, randomness, users and groups: what only this module may name.

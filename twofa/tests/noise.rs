@@ -2,8 +2,17 @@
 //! the same in every run; a failure can be run again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a broken test says so and stops")]
 
+mod common;
+
+use common::{DECOY, LIMITS, NOW, UID, USER};
 use std::path::Path;
-use twofa::code::Answer;
+use twofa::account::{
+    Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State,
+};
+use twofa::code::{Answer, Word};
+use twofa::contact::{Address, Number};
+use twofa::login::{Event, Login, Step};
+use twofa::policy::{Method, Mode};
 use twofa::{admin, config, log};
 
 const ROUNDS: usize = 20_000;
@@ -93,8 +102,15 @@ fn a_damaged_policy_is_valid_or_an_error_with_a_place() {
 #[test]
 fn an_answer_is_a_code_only_when_it_looks_like_one() {
     let mut noise = Noise(2);
-    let typed =
-        [&b"123456"[..], b"1234 5678", b"0123-4567-89AB-CDEF-GHJK-MNPQ", b"\x08\n\r\x7fINCORRECT", b""];
+    let typed = [
+        &b"123456"[..],
+        b"1234 5678",
+        b"0123-4567-89AB-CDEF-GHJK-MNPQ",
+        b"\x08\n\r\x7fINCORRECT",
+        b"",
+        b"sms",
+        b" Resend\r",
+    ];
     for _ in 0..ROUNDS * 10 {
         let mut answer = noise.pick(&typed).to_vec();
         for _ in 0..noise.below(3) {
@@ -113,6 +129,16 @@ fn an_answer_is_a_code_only_when_it_looks_like_one() {
             Answer::Fake => assert_eq!(answer.first(), Some(&8), "{answer:?}"),
             Answer::Password => assert_eq!(answer, password),
             Answer::Blank => assert!(answer.iter().all(u8::is_ascii_whitespace), "{answer:?}"),
+            Answer::Word(word) => {
+                let typed = String::from_utf8(answer).unwrap().trim().to_ascii_lowercase();
+                let words: &[&str] = match word {
+                    Word::App => &["app"],
+                    Word::Sms => &["sms"],
+                    Word::Email => &["email", "e-mail", "mail"],
+                    Word::Resend => &["resend"],
+                };
+                assert!(words.contains(&typed.as_str()), "{typed:?}");
+            }
             Answer::Malformed => {}
         }
     }
@@ -138,4 +164,157 @@ fn a_damaged_passwd_lists_only_whole_lines() {
             assert!(text.contains(&format!("{}:", user.user)), "{text}");
         }
     }
+}
+
+/// What comes out goes to a hook, and into the header of a mail.
+#[test]
+fn a_contact_is_plain_or_none() {
+    let mut noise = Noise(5);
+    let pieces = ["+", "00", "@", ".", "-", " ", "\n", "'", ";", "é", "1234567", "\0", "a@b"];
+    let (mut numbers, mut addresses) = (0, 0);
+    for _ in 0..ROUNDS {
+        if let Ok(number) = Number::parse(&noise.damage("+48 600 000 123", &pieces), None) {
+            let digits = number.as_str().strip_prefix('+').unwrap();
+            assert!((7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()));
+            assert_eq!(Number::parse(number.as_str(), None).unwrap(), number);
+            assert!(number.masked().ends_with(&digits[digits.len() - 3..]));
+            numbers += 1;
+        }
+        if let Ok(address) = Address::parse(&noise.damage("alice@example.org", &pieces)) {
+            let text = address.as_str();
+            assert!(text.is_ascii() && text.matches('@').count() == 1 && !text.starts_with('-'), "{text}");
+            assert!(!text.contains(|c: char| c.is_control() || " ,;<>\"\\|/".contains(c)), "{text}");
+            assert!(text.contains(address.masked().trim_start_matches(|c| c != '@')), "{text}");
+            addresses += 1;
+        }
+    }
+    assert!(numbers > ROUNDS / 10 && addresses > ROUNDS / 10, "{numbers} numbers, {addresses} addresses");
+}
+
+/// A state from damaged bytes: whatever it says, it is judged, and what is stored of it can be read again.
+#[test]
+fn a_state_of_noise_is_judged() {
+    let mut noise = Noise(6);
+    let source = Source::new(Some(common::address()));
+    let sends = |day| SendLimits { pause: u64::MAX, login: 255, hour: 255, day, host: u16::MAX };
+    let limits = [LIMITS, Limits { failures: 1, window: u64::MAX, sends: sends(255), ..LIMITS }];
+    let full: State = (0..4).fold(State::default(), |state, n| {
+        let send = Change::Send { tag: [n; 32], valid_for: 300, source, number: None, earlier: 0 };
+        let state = state.apply(&send, &LIMITS, NOW + 10 * u64::from(n)).unwrap();
+        state.apply(&Change::Fail { guess: Guess::Sent([n; 32]), source }, &LIMITS, NOW).unwrap()
+    });
+    let full = postcard::to_allocvec(&full).unwrap();
+    let mut judged = 0;
+    for _ in 0..ROUNDS {
+        let mut bytes = full.clone();
+        for _ in 0..=noise.below(3) {
+            let at = noise.below(bytes.len());
+            bytes[at] = noise.bytes(9).first().copied().unwrap_or(0xff);
+        }
+        let Ok((state, _)) = postcard::take_from_bytes::<State>(&bytes) else {
+            continue;
+        };
+        let n = u8::try_from(noise.below(4)).unwrap();
+        let tag = [n; 32];
+        let changes = [
+            Change::Send { tag, valid_for: noise.next(), source, number: None, earlier: n },
+            Change::Prove { proof: Proof::Sent(tag), source, typos: 1 },
+            Change::Prove { proof: Proof::App(vec![Spent { app: 1, step: noise.next() }]), source, typos: 9 },
+            Change::Fail { guess: Guess::Sent(tag), source },
+            Change::Unlock,
+        ];
+        let time = *noise.pick(&[0, NOW, u64::MAX]);
+        if let Ok(next) = state.apply(noise.pick(&changes), noise.pick(&limits), time) {
+            let stored = postcard::to_allocvec(&next).unwrap();
+            assert_eq!(postcard::from_bytes::<State>(&stored).unwrap(), next);
+            judged += 1;
+        }
+    }
+    assert!(judged > ROUNDS / 10, "{judged}");
+}
+
+/// Any event at any time, whoever comes and whatever is asked for: a login ends, and soon.
+#[test]
+fn a_login_of_noise_ends() {
+    let mut noise = Noise(7);
+    let methods: [&[Method]; 5] = [
+        &[Method::App],
+        &[Method::Sms],
+        &[Method::Email],
+        &[Method::App, Method::Sms],
+        &[Method::Email, Method::App],
+    ];
+    let both = Factors { apps: common::factors().apps, ..common::contacts() };
+    let seed = common::seed(1);
+    let (mut admitted, mut longest) = (0, 0);
+    for _ in 0..ROUNDS / 4 {
+        let mode = *noise.pick(&[Mode::Enforce, Mode::Observe]);
+        let policy = common::policy_of(mode, noise.pick::<&[Method]>(&methods));
+        let mut request = common::request();
+        request.first_factor = noise.below(4) > 0;
+        let mut login = Login::new(&policy, &request, &seed);
+        let (mut time, mut event, mut steps) = (NOW, Event::Begin, 0);
+        loop {
+            let step = login.next(event, time);
+            steps += 1;
+            assert!(steps <= 60, "{step:?}");
+            time += noise.next() % 30;
+            let stray = noise.below(40) == 0;
+            event = match step {
+                Step::Finish { verdict, .. } => {
+                    admitted += u32::from(format!("{verdict:?}").starts_with("Admit(Sent"));
+                    break;
+                }
+                _ if stray => strays(&mut noise),
+                Step::Read => {
+                    let factors = noise.pick(&[both.clone(), common::contacts(), common::factors()]).clone();
+                    let account = Account { user: USER.into(), uid: UID, generation: 1, factors };
+                    let found = (noise.below(4) > 0).then(|| Box::new((account, State::default())));
+                    Event::Account(found, DECOY)
+                }
+                Step::Ask { .. } => Event::Answer(answers(&mut noise, &seed)),
+                Step::Commit(_) => match noise.below(4) {
+                    0 => strays(&mut noise),
+                    _ => Event::Committed(Box::default()),
+                },
+                Step::Deliver(_) if noise.below(4) == 0 => Event::Undelivered,
+                Step::Deliver(_) => Event::Delivered,
+            };
+        }
+        longest = longest.max(steps);
+    }
+    assert!(admitted > 100 && longest > 15, "{admitted} admitted, {longest} steps at most");
+}
+
+fn answers(noise: &mut Noise, seed: &twofa::code::Seed) -> Answer {
+    let number = u8::try_from(noise.below(3)).unwrap();
+    match noise.below(9) {
+        0 => common::wrong_code(),
+        1 | 2 => common::sent_code(seed, number),
+        3 => Answer::Blank,
+        4 => common::fake(),
+        5 => common::wrong_recovery(),
+        _ => Answer::Word(*noise.pick(&[Word::App, Word::Sms, Word::Email, Word::Resend, Word::Resend])),
+    }
+}
+
+fn strays(noise: &mut Noise) -> Event {
+    let strays = [
+        Event::Begin,
+        Event::NoAnswer,
+        Event::Gone,
+        Event::Failed,
+        Event::Delivered,
+        Event::Undelivered,
+        Event::Account(None, 0),
+        Event::Committed(Box::default()),
+        Event::Conflict(Conflict::Used),
+        Event::Conflict(Conflict::Changed),
+        Event::Conflict(Conflict::Expired),
+        Event::Conflict(Conflict::Superseded),
+        Event::Conflict(Conflict::TooSoon(u64::MAX)),
+        Event::Conflict(Conflict::Capped(Cap::User)),
+        Event::Conflict(Conflict::Locked(Lock::Total)),
+    ];
+    noise.pick(&strays).clone()
 }

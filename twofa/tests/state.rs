@@ -8,13 +8,17 @@
 )]
 
 use std::net::IpAddr;
-use twofa::account::{Change, Conflict, Guess, Limits, Lock, Proof, Source, Spent, State};
+use twofa::account::{Cap, Change, Conflict, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State};
 
 const NOW: u64 = 1_795_298_625;
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 3600;
 /// Small, so that short sequences reach every lock.
-const LIMITS: Limits = Limits { prompts: 3, failures: 2, window: 15 * MINUTE, total: 4 };
+const LIMITS: Limits = Limits { prompts: 3, failures: 2, window: 15 * MINUTE, total: 4, sends: SENDS };
+const SENDS: SendLimits = SendLimits { pause: MINUTE, login: 3, hour: 2, day: 3, host: 100 };
+/// As lenient as failures can be, so that the three tries of a sent code are met.
+const LENIENT: Limits = Limits { failures: 200, total: 200, ..LIMITS };
+const VALID_FOR: u64 = 5 * MINUTE;
 const RECOVERY_CODES: usize = 10;
 const APPS: [u8; 2] = [1, 2];
 
@@ -27,11 +31,37 @@ fn sources() -> [Source; 3] {
 }
 
 /// All that was accepted, each with the time it counted as.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Model {
+    limits: Limits,
+    fault: Option<Fault>,
     /// The highest time seen.
     high: u64,
     accepted: Vec<(u64, Change)>,
+}
+
+/// A mistake in the model, to see that the comparison finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    EarlierCodeCounts,
+    CodeOpensTwice,
+    CodeBearsFour,
+    CodeBearsTwo,
+    CodeIsGoodForEver,
+    CodeIsGoodForASecondMore,
+    EveryWrongAnswerIsTheCodes,
+    NoPause,
+    ALongerPause,
+    NoCapOfTheLogin,
+    NoCapOfTheHour,
+    NoCapOfTheDay,
+    UnlockForgetsNoMessage,
+    UnlockForgetsTheCode,
+    LockedMaySend,
+    HardStopMaySend,
+    AppForgetsTheCode,
+    TheClockIsBelieved,
+    MessagesOfTheFutureCount,
 }
 
 /// What the failures of one address come to.
@@ -43,18 +73,36 @@ struct Tally {
     until: u64,
 }
 
+/// The latest code that was sent, if it can still be proven.
+struct Sent {
+    code: [u8; 32],
+    until: u64,
+}
+
 impl Model {
+    fn new(limits: Limits, fault: Option<Fault>) -> Self {
+        Self { limits, fault, high: 0, accepted: vec![] }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
     /// A clock set back counts as five minutes before the highest time seen, at most; by more than an hour, it
     /// was wrong before.
     fn time(&self, clock: u64) -> u64 {
-        if self.high > clock + 60 * MINUTE { clock } else { clock.max(self.high.saturating_sub(5 * MINUTE)) }
+        if self.high > clock + 60 * MINUTE || self.has(Fault::TheClockIsBelieved) {
+            clock
+        } else {
+            clock.max(self.high.saturating_sub(5 * MINUTE))
+        }
     }
 
     fn judge(&self, change: &Change, clock: u64) -> Result<(), Conflict> {
         let time = self.time(clock);
         match change {
             Change::Unlock => Ok(()),
-            Change::Fail { guess: Guess::Code, source } => self.refuse_locked(*source, time),
+            Change::Fail { guess: Guess::Code | Guess::Sent(_), source } => self.refuse_locked(*source, time),
             Change::Fail { guess: Guess::Recovery, source } => self.refuse_recovery_locked(*source, time),
             Change::Prove { proof: Proof::App(spent), source, .. } => {
                 self.refuse_locked(*source, time)?;
@@ -65,7 +113,104 @@ impl Model {
                 self.refuse_recovery_locked(*source, time)?;
                 if self.used().any(|used| used == *position) { Err(Conflict::Used) } else { Ok(()) }
             }
+            Change::Prove { proof: Proof::Sent(code), source, .. } => {
+                self.refuse_locked(*source, time)?;
+                let good = |sent: &Sent| time < sent.until || self.has(Fault::CodeIsGoodForEver);
+                match self.sent().filter(|sent| sent.code == *code) {
+                    Some(sent) => {
+                        if good(&sent) {
+                            Ok(())
+                        } else {
+                            Err(Conflict::Expired)
+                        }
+                    }
+                    None => Err(Conflict::Superseded),
+                }
+            }
+            Change::Send { source, earlier, .. } => {
+                match self.refuse_locked(*source, time) {
+                    Err(Conflict::Locked(Lock::Total)) if self.has(Fault::HardStopMaySend) => {}
+                    Err(_) if self.has(Fault::LockedMaySend) => {}
+                    judged => judged?,
+                }
+                if *earlier >= SENDS.login && !self.has(Fault::NoCapOfTheLogin) {
+                    return Err(Conflict::Capped(Cap::Login));
+                }
+                self.refuse_capped(time)
+            }
         }
+    }
+
+    /// The latest code only; three wrong answers, or one right one, void it.
+    fn sent(&self) -> Option<Sent> {
+        let mut latest: Option<(Sent, u8)> = None;
+        for (time, change) in &self.accepted {
+            match change {
+                Change::Send { tag, valid_for, .. } => {
+                    let more = u64::from(self.has(Fault::CodeIsGoodForASecondMore));
+                    if latest.is_none() || !self.has(Fault::EarlierCodeCounts) {
+                        latest = Some((Sent { code: *tag, until: time + valid_for + more }, 0));
+                    }
+                }
+                Change::Fail { guess: Guess::Sent(code), .. } => {
+                    let bears = match self.fault {
+                        Some(Fault::CodeBearsFour) => 4,
+                        Some(Fault::CodeBearsTwo) => 2,
+                        _ => 3,
+                    };
+                    let any = self.has(Fault::EveryWrongAnswerIsTheCodes);
+                    if let Some((_, wrong)) = latest.as_mut().filter(|(sent, _)| sent.code == *code || any) {
+                        *wrong += 1;
+                    }
+                    latest = latest.filter(|(_, wrong)| *wrong < bears);
+                }
+                Change::Prove { proof: Proof::Sent(_), .. } if !self.has(Fault::CodeOpensTwice) => {
+                    latest = None;
+                }
+                Change::Prove { proof: Proof::App(_), .. } if self.has(Fault::AppForgetsTheCode) => {
+                    latest = None;
+                }
+                Change::Unlock if self.has(Fault::UnlockForgetsTheCode) => latest = None,
+                _ => {}
+            }
+        }
+        latest.map(|(sent, _)| sent)
+    }
+
+    /// When the messages were sent that count: those of a day, until an administrator unlocks. One from more than an
+    /// hour ahead was sent by a wrong clock, and the next one sent forgets it.
+    fn messages(&self, time: u64) -> Vec<u64> {
+        let mut messages = vec![];
+        let is_of_the_day = |at: &u64, time: u64| {
+            let future = *at > time + 60 * MINUTE && !self.has(Fault::MessagesOfTheFutureCount);
+            !future && time.saturating_sub(*at) < DAY
+        };
+        for (time, change) in &self.accepted {
+            match change {
+                Change::Send { .. } => {
+                    messages.retain(|at| is_of_the_day(at, *time));
+                    messages.push(*time);
+                }
+                Change::Unlock if !self.has(Fault::UnlockForgetsNoMessage) => messages.clear(),
+                _ => {}
+            }
+        }
+        messages.retain(|at| is_of_the_day(at, time));
+        messages
+    }
+
+    fn refuse_capped(&self, time: u64) -> Result<(), Conflict> {
+        let messages = self.messages(time);
+        let longer = u64::from(self.has(Fault::ALongerPause));
+        let pause = if self.has(Fault::NoPause) { 0 } else { SENDS.pause + longer };
+        let last = messages.iter().max().copied().unwrap_or(0);
+        if last + pause > time {
+            return Err(Conflict::TooSoon(last + pause - time));
+        }
+        let of_the_hour = messages.iter().filter(|at| time.saturating_sub(**at) < 60 * MINUTE).count();
+        let hour = of_the_hour >= SENDS.hour.into() && !self.has(Fault::NoCapOfTheHour);
+        let day = messages.len() >= SENDS.day.into() && !self.has(Fault::NoCapOfTheDay);
+        if hour || day { Err(Conflict::Capped(Cap::User)) } else { Ok(()) }
     }
 
     fn accept(&mut self, change: &Change, clock: u64) {
@@ -89,7 +234,7 @@ impl Model {
         if time < until && until <= time + 65 * MINUTE {
             return Some(Lock::Address(until));
         }
-        (self.total(time) >= LIMITS.total).then_some(Lock::Total)
+        (self.total(time) >= self.limits.total).then_some(Lock::Total)
     }
 
     /// Two failures, each within 15 minutes of the one before, lock an address for 15 minutes, the next time
@@ -105,7 +250,7 @@ impl Model {
                     let late = time.saturating_sub(tally.last) > LIMITS.window;
                     tally.count = if late { 1 } else { tally.count + 1 };
                     tally.last = *time;
-                    if tally.count == LIMITS.failures {
+                    if tally.count == self.limits.failures {
                         let minutes = [15, 30, 60][tally.locks.min(2) as usize];
                         tally = Tally { count: 0, until: time + minutes * MINUTE, ..tally };
                         tally.locks += 1;
@@ -124,13 +269,13 @@ impl Model {
         let (mut total, mut last) = (0u16, 0);
         for (time, change) in &self.accepted {
             match change {
-                Change::Fail { guess: Guess::Code, .. } => {
+                Change::Fail { guess: Guess::Code | Guess::Sent(_), .. } => {
                     total = if time.saturating_sub(last) > 30 * DAY { 1 } else { total + 1 };
                     last = *time;
                 }
                 Change::Prove { typos, .. } => total = total.saturating_sub((*typos).into()),
                 Change::Unlock => total = 0,
-                Change::Fail { guess: Guess::Recovery, .. } => {}
+                Change::Fail { guess: Guess::Recovery, .. } | Change::Send { .. } => {}
             }
         }
         if time.saturating_sub(last) > 30 * DAY { 0 } else { total }
@@ -173,6 +318,20 @@ fn recover(position: u8, source: Source) -> Letter {
 
 fn fail(guess: Guess, source: Source) -> Letter {
     Letter::Do(Change::Fail { guess, source })
+}
+
+fn send(code: u8, source: Source) -> Letter {
+    Letter::Do(Change::Send { tag: [code; 32], valid_for: VALID_FOR, source, number: None, earlier: 0 })
+}
+
+/// By a login that had so many as it may have.
+fn send_another(code: u8, source: Source) -> Letter {
+    let earlier = SENDS.login;
+    Letter::Do(Change::Send { tag: [code; 32], valid_for: VALID_FOR, source, number: None, earlier })
+}
+
+fn prove_sent(code: u8, source: Source) -> Letter {
+    Letter::Do(Change::Prove { proof: Proof::Sent([code; 32]), source, typos: 0 })
 }
 
 fn alphabet() -> Vec<Letter> {
@@ -224,17 +383,31 @@ struct Pair {
     seen: Vec<(Source, u64)>,
 }
 
+/// What the two do not agree on.
+#[derive(Debug)]
+#[expect(dead_code, reason = "shown when a test fails")]
+struct Disagreement(String);
+
+fn agree<T: PartialEq + std::fmt::Debug>(judge: &T, model: &T, what: &str) -> Result<(), Disagreement> {
+    if judge == model { Ok(()) } else { Err(Disagreement(format!("{what}: {judge:?}, the model {model:?}"))) }
+}
+
 impl Pair {
     fn new() -> Self {
-        Self { clock: NOW, state: State::default(), model: Model::default(), seen: vec![] }
+        Self::with(LIMITS, None)
     }
 
-    fn step(&mut self, letter: &Letter) {
+    fn with(limits: Limits, fault: Option<Fault>) -> Self {
+        Self { clock: NOW, state: State::default(), model: Model::new(limits, fault), seen: vec![] }
+    }
+
+    fn step(&mut self, letter: &Letter) -> Result<(), Disagreement> {
         match letter {
             Letter::Clock(seconds) => self.clock = self.clock.checked_add_signed(*seconds).unwrap(),
             Letter::Do(change) => {
-                let applied = self.state.apply(change, &LIMITS, self.clock);
-                assert_eq!(applied.as_ref().err(), self.model.judge(change, self.clock).as_ref().err());
+                let applied = self.state.apply(change, &self.model.limits, self.clock);
+                let judged = self.model.judge(change, self.clock);
+                agree(&applied.as_ref().err(), &judged.as_ref().err(), "conflict")?;
                 if let Ok(state) = applied {
                     self.state = state;
                     self.model.accept(change, self.clock);
@@ -245,23 +418,26 @@ impl Pair {
                 }
             }
         }
-        self.compare();
+        self.compare()?;
         self.check_locks();
+        Ok(())
     }
 
     /// Everything that can be asked of a state.
-    fn compare(&self) {
+    fn compare(&self) -> Result<(), Disagreement> {
         let (state, model, clock) = (&self.state, &self.model, self.clock);
+        let limits = &model.limits;
         let time = model.time(clock);
-        assert_eq!(state.seen, model.high);
-        assert_eq!(state.failures_in_all(clock), model.total(time));
-        assert_eq!(state.recovery_left(RECOVERY_CODES), RECOVERY_CODES - model.used().count());
+        agree(&state.seen, &model.high, "time seen")?;
+        agree(&state.failures_in_all(clock), &model.total(time), "failures")?;
+        let left = RECOVERY_CODES - model.used().count();
+        agree(&state.recovery_left(RECOVERY_CODES), &left, "recovery codes")?;
         for app in APPS {
-            assert_eq!(state.last_step(app), model.newest(app));
+            agree(&state.last_step(app), &model.newest(app), "step")?;
         }
         let mut held = (0, 0);
         for source in sources() {
-            assert_eq!(state.lock(source, &LIMITS, clock), model.lock(source, time));
+            agree(&state.lock(source, limits, clock), &model.lock(source, time), "lock")?;
             let until = model.address(source).until;
             held = if matches!(model.lock(source, time), Some(Lock::Address(_))) {
                 (held.0 + 1, held.1.max(until))
@@ -269,7 +445,7 @@ impl Pair {
                 held
             };
         }
-        assert_eq!(state.address_locks(&LIMITS, clock), (held.0 > 0).then_some(held));
+        agree(&state.address_locks(limits, clock), &(held.0 > 0).then_some(held), "locks")
     }
 
     /// A code opens one login, and none after a newer one did.
@@ -290,30 +466,32 @@ impl Pair {
         let wrong = self.state.seen > self.clock + 60 * MINUTE;
         self.seen.retain(|(_, until)| reached < *until && !wrong);
         for (source, until) in &self.seen {
-            match self.state.lock(*source, &LIMITS, self.clock) {
+            match self.state.lock(*source, &self.model.limits, self.clock) {
                 Some(Lock::Address(now)) => assert!(now >= *until),
                 lock => panic!("{source:?} was locked until {until} and is {lock:?}"),
             }
         }
         for source in sources() {
-            if let Some(Lock::Address(until)) = self.state.lock(source, &LIMITS, self.clock) {
+            if let Some(Lock::Address(until)) = self.state.lock(source, &self.model.limits, self.clock) {
                 self.seen.push((source, until));
             }
         }
     }
 }
 
-/// Goes through all sequences of so many letters; returns how many.
-fn explore(pair: &Pair, letters: &[Letter], depth: u8) -> u64 {
+/// Goes through all sequences of so many letters; returns how many, and how many changes were accepted.
+fn explore(pair: &Pair, letters: &[Letter], depth: u8) -> Result<(u64, u64), Disagreement> {
     if depth == 0 {
-        return 1;
+        return Ok((1, pair.model.accepted.len() as u64));
     }
-    let go = |letter| {
+    let mut all = (0, 0);
+    for letter in letters {
         let mut pair = pair.clone();
-        pair.step(letter);
-        explore(&pair, letters, depth - 1)
-    };
-    letters.iter().map(go).sum()
+        pair.step(letter)?;
+        let (sequences, accepted) = explore(&pair, letters, depth - 1)?;
+        all = (all.0 + sequences, all.1 + accepted);
+    }
+    Ok(all)
 }
 
 #[test]
@@ -321,8 +499,8 @@ fn the_rules_hold_over_all_short_sequences() {
     let letters = alphabet();
     for start in starts() {
         let mut pair = Pair::new();
-        start.iter().for_each(|letter| pair.step(letter));
-        assert_eq!(explore(&pair, &letters, 4), 18u64.pow(4));
+        start.iter().for_each(|letter| pair.step(letter).unwrap());
+        assert_eq!(explore(&pair, &letters, 4).unwrap().0, 18u64.pow(4));
     }
 }
 
@@ -350,9 +528,132 @@ fn the_rules_hold_over_longer_sequences_of_few_letters() {
         ],
     ];
     for letters in table {
-        explore(&Pair::new(), &letters, 7);
+        explore(&Pair::new(), &letters, 7).unwrap();
         let mut nearly = Pair::new();
-        (0..8).for_each(|_| nearly.step(&fail(Guess::Recovery, here)));
-        explore(&nearly, &letters, 5);
+        (0..8).for_each(|_| nearly.step(&fail(Guess::Recovery, here)).unwrap());
+        explore(&nearly, &letters, 5).unwrap();
+    }
+}
+
+/// What matters for sent codes: which limits, and which letters, how many in a row.
+fn of_sent_codes() -> Vec<(Limits, Vec<Letter>, u8)> {
+    let [here, there, _] = sources();
+    let wrong = |code| fail(Guess::Sent([code; 32]), there);
+    let (minute, unlock) = (Letter::Clock(60), || Letter::Do(Change::Unlock));
+    vec![
+        // Which code, and how often it is missed.
+        (
+            LENIENT,
+            vec![send(1, here), send(2, here), wrong(1), wrong(2), prove_sent(1, here), minute.clone()],
+            6,
+        ),
+        (
+            LENIENT,
+            vec![
+                send(1, here),
+                wrong(1),
+                wrong(2),
+                prove_sent(1, here),
+                prove(&[1], 5, here, 0),
+                send_another(2, here),
+            ],
+            6,
+        ),
+        // Time, as it should go and as it should not.
+        (
+            LENIENT,
+            vec![
+                send(1, here),
+                prove_sent(1, here),
+                Letter::Clock(299),
+                Letter::Clock(1),
+                Letter::Clock(-400),
+                Letter::Clock(-7201),
+            ],
+            6,
+        ),
+        // Pause, hour and day.
+        (
+            LIMITS,
+            vec![
+                send(1, here),
+                Letter::Clock(59),
+                Letter::Clock(1),
+                Letter::Clock(3600),
+                Letter::Clock(43_200),
+                unlock(),
+            ],
+            7,
+        ),
+        (LIMITS, vec![send(1, here), minute, Letter::Clock(3600), Letter::Clock(-10_000), unlock()], 7),
+        // Locks, and the hard stop.
+        (
+            Limits { total: 2, ..LENIENT },
+            vec![send(1, here), wrong(1), prove_sent(1, here), recover(0, here), unlock(), Letter::Clock(60)],
+            6,
+        ),
+        (
+            LIMITS,
+            vec![
+                send(1, here),
+                wrong(1),
+                fail(Guess::Code, here),
+                prove_sent(1, here),
+                unlock(),
+                send(2, there),
+            ],
+            6,
+        ),
+    ]
+}
+
+#[test]
+fn sent_codes_keep_their_rules() {
+    let mut explored = vec![];
+    for (limits, letters, depth) in of_sent_codes() {
+        explored.push(explore(&Pair::with(limits, None), &letters, depth).unwrap());
+    }
+    // Sequences, and changes that were accepted in them.
+    let expected = [
+        (46_656, 154_436),
+        (46_656, 167_627),
+        (46_656, 47_642),
+        (279_936, 592_956),
+        (78_125, 199_454),
+        (46_656, 167_759),
+        (46_656, 193_967),
+    ];
+    assert_eq!(explored, expected);
+}
+
+/// The comparison is worth what it catches.
+#[test]
+fn faults_of_the_model_are_found() {
+    let table = [
+        Fault::EarlierCodeCounts,
+        Fault::CodeOpensTwice,
+        Fault::CodeBearsFour,
+        Fault::CodeBearsTwo,
+        Fault::CodeIsGoodForEver,
+        Fault::CodeIsGoodForASecondMore,
+        Fault::EveryWrongAnswerIsTheCodes,
+        Fault::NoPause,
+        Fault::ALongerPause,
+        Fault::NoCapOfTheLogin,
+        Fault::NoCapOfTheHour,
+        Fault::NoCapOfTheDay,
+        Fault::UnlockForgetsNoMessage,
+        Fault::UnlockForgetsTheCode,
+        Fault::LockedMaySend,
+        Fault::HardStopMaySend,
+        Fault::AppForgetsTheCode,
+        Fault::TheClockIsBelieved,
+        Fault::MessagesOfTheFutureCount,
+    ];
+    for fault in table {
+        let agrees = |(limits, letters, depth): (Limits, Vec<Letter>, u8)| {
+            explore(&Pair::with(limits, Some(fault)), &letters, depth).is_ok()
+        };
+        assert!(!of_sent_codes().into_iter().all(agrees), "{fault:?}");
     }
 }

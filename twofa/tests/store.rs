@@ -10,15 +10,18 @@
 
 mod common;
 
-use common::{Folder, LIMITS, NOW, STEP, UID, USER};
+use common::{Folder, LIMITS, NOW, SENDS, STEP, UID, USER, VALID_FOR};
 use std::sync::Barrier;
 use std::thread;
-use twofa::account::{Account, Change, Conflict, Factors, Guess, Lock, Proof, Source, Spent, State};
+use twofa::account::{
+    Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State,
+};
 use twofa::config::Paths;
+use twofa::contact::Number;
 use twofa::drive;
-use twofa::login::{Event, Login, Notice, Prompt, Refusal, Verdict};
-use twofa::policy::{Mode, Request};
-use twofa::ports::Conversation;
+use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
+use twofa::policy::{Method, Mode, Policy, Request};
+use twofa::ports::{Conversation, Courier};
 use twofa::store::{Error, LoginStore, NotCommitted, Store};
 
 const THREADS: u64 = 16;
@@ -45,9 +48,18 @@ trait Engine: Sync {
     fn account(&self, user: &str) -> Result<Option<(Account, State)>, String>;
     /// All accounts, by uid.
     fn all(&self) -> Vec<(Account, State)>;
-    fn commit(&self, account: &Account, change: &Change, now: u64) -> Result<State, Refused>;
+    fn commit_within(
+        &self,
+        limits: &Limits,
+        account: &Account,
+        change: &Change,
+        now: u64,
+    ) -> Result<State, Refused>;
+    fn commit(&self, account: &Account, change: &Change, now: u64) -> Result<State, Refused> {
+        self.commit_within(&LIMITS, account, change, now)
+    }
     /// The store as one login sees it.
-    fn login<'a>(&'a self, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a>;
+    fn login<'a>(&'a self, policy: &'a Policy, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a>;
 }
 
 /// Accounts in SQLite, records beside it.
@@ -118,16 +130,22 @@ impl Engine for Local {
         all
     }
 
-    fn commit(&self, account: &Account, change: &Change, now: u64) -> Result<State, Refused> {
+    fn commit_within(
+        &self,
+        limits: &Limits,
+        account: &Account,
+        change: &Change,
+        now: u64,
+    ) -> Result<State, Refused> {
         let store = Store::open(&self.paths).unwrap();
-        store.commit(account, change, &LIMITS, now).map_err(|error| match error {
+        store.commit(account, change, limits, now).map_err(|error| match error {
             NotCommitted::Conflict(conflict) => Refused::Conflict(conflict),
             NotCommitted::Failed(error) => Refused::Failed(told(error)),
         })
     }
 
-    fn login<'a>(&'a self, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a> {
-        Box::new(LoginStore::new(&self.paths, &LIMITS, request))
+    fn login<'a>(&'a self, policy: &'a Policy, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a> {
+        Box::new(LoginStore::new(&self.paths, policy, request))
     }
 }
 
@@ -368,15 +386,34 @@ struct Guesser;
 
 impl Conversation for Guesser {
     fn tell(&mut self, _: &Notice) {}
-    fn ask(&mut self, _: Prompt) -> Event {
+    fn ask(&mut self, _: &Prompt) -> Event {
         Event::Answer(common::wrong_code())
     }
 }
 
+/// Where codes arrive.
+#[derive(Default)]
+struct Mailbox(Vec<Delivery>);
+
+impl Courier for Mailbox {
+    fn deliver(&mut self, delivery: &Delivery) -> Event {
+        self.0.push(delivery.clone());
+        Event::Delivered
+    }
+}
+
 fn guess(engine: &impl Engine, user: &str, known: Option<u32>) -> Verdict {
-    let policy = common::policy(Mode::Enforce);
-    let request = common::request_of(user, known);
-    drive::run(Login::new(&policy, &request), &mut *engine.login(&request), &mut Guesser, &|| NOW)
+    guess_by(engine, Method::App, user, known).0
+}
+
+/// How it ends, and how many codes were sent.
+fn guess_by(engine: &impl Engine, method: Method, user: &str, known: Option<u32>) -> (Verdict, usize) {
+    let policy = common::policy_of(Mode::Enforce, &[method]);
+    let (request, seed) = (common::request_of(user, known), common::seed(1));
+    let (mut store, mut mailbox) = (engine.login(&policy, &request), Mailbox::default());
+    let login = Login::new(&policy, &request, &seed);
+    let verdict = drive::run(login, &mut *store, &mut Guesser, &mut mailbox, &|| NOW);
+    (verdict, mailbox.0.len())
 }
 
 /// What is charged to nobody must not lock anybody out, least of all the user who is enrolled next week.
@@ -404,6 +441,180 @@ fn guesses_for_nobody_are_charged_to_nobody<E: Engine>() {
         }
     }
     assert_eq!(charged, [""; 0]);
+}
+
+/// Nor is anything sent to them, nor counted for the host, nor does a code of theirs stop anybody else's.
+fn codes_for_nobody_are_sent_to_nobody<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    give_factors(&engine, common::contacts());
+    engine.add("bob", 1002).unwrap();
+    let before = everything(&engine);
+    let table = [
+        ("mallory", Some(2000), Refusal::NotEnrolled),
+        ("mallory", None, Refusal::UnknownUser),
+        ("bob", Some(1002), Refusal::NotEnrolled),
+        (USER, Some(3000), Refusal::UidMismatch),
+        (USER, None, Refusal::UnknownUser),
+    ];
+    for (user, known, refusal) in table {
+        for method in [Method::Sms, Method::Email] {
+            let outcome = guess_by(&engine, method, user, known);
+            assert_eq!(outcome, (Verdict::Refuse(refusal), 0), "{user} {known:?} {method:?}");
+        }
+    }
+    assert_eq!(everything(&engine), before);
+    let only = within(SendLimits { host: 1, ..SENDS });
+    let alice = engine.account(USER).unwrap().unwrap().0;
+    engine.commit_within(&only, &alice, &send(1, common::PHONE), NOW).unwrap();
+    assert_eq!(engine.commit_within(&only, &alice, &send(2, common::PHONE), NOW + 10), capped(Cap::Host));
+}
+
+/// A user who types the code that was sent.
+struct Reader<'a>(&'a twofa::code::Seed);
+
+impl Conversation for Reader<'_> {
+    fn tell(&mut self, _: &Notice) {}
+    fn ask(&mut self, _: &Prompt) -> Event {
+        Event::Answer(common::sent_code(self.0, 0))
+    }
+}
+
+fn a_sent_code_admits_its_login<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    give_factors(&engine, common::contacts());
+    for (time, method, to) in
+        [(NOW, Method::Sms, common::MASKED), (NOW + SENDS.pause, Method::Email, "a***@example.org")]
+    {
+        let policy = common::policy_of(Mode::Enforce, &[method]);
+        let (request, seed) = (common::request(), common::seed(1));
+        let (mut store, mut mailbox) = (engine.login(&policy, &request), Mailbox::default());
+        let login = Login::new(&policy, &request, &seed);
+        let verdict = drive::run(login, &mut *store, &mut Reader(&seed), &mut mailbox, &|| time);
+        assert_eq!(verdict, Verdict::Admit(Admission::Sent { method, to: to.into() }));
+        assert_eq!(mailbox.0.len(), 1);
+    }
+}
+
+fn send(code: u8, number: &str) -> Change {
+    let number = Some(Number::parse(number, None).unwrap());
+    Change::Send { tag: [code; 32], valid_for: VALID_FOR, source: home(), number, earlier: 0 }
+}
+
+fn mail(code: u8) -> Change {
+    Change::Send { tag: [code; 32], valid_for: VALID_FOR, source: home(), number: None, earlier: 0 }
+}
+
+fn prove_sent(code: u8) -> Change {
+    Change::Prove { proof: Proof::Sent([code; 32]), source: home(), typos: 0 }
+}
+
+fn within(sends: SendLimits) -> Limits {
+    Limits { sends, ..LIMITS }
+}
+
+fn capped(cap: Cap) -> Result<State, Refused> {
+    Err(Refused::Conflict(Conflict::Capped(cap)))
+}
+
+/// So many users, and each of them as read.
+fn company(engine: &impl Engine, users: u64) -> Vec<Account> {
+    for n in 0..users {
+        engine.add(&format!("user{n}"), 5000 + u32::try_from(n).unwrap()).unwrap();
+    }
+    engine.all().into_iter().map(|(account, _)| account).collect()
+}
+
+fn a_message_is_stored_and_counted<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    let sent = engine.commit(&alice, &send(1, common::PHONE), NOW).unwrap();
+    assert_eq!(sent, state(&engine, USER));
+    let too_soon = |wait| Err(Refused::Conflict(Conflict::TooSoon(wait)));
+    let before = everything(&engine);
+    assert_eq!(engine.commit(&alice, &send(2, common::PHONE), NOW), too_soon(SENDS.pause));
+    assert_eq!(engine.commit(&alice, &mail(2), NOW + SENDS.pause - 1), too_soon(1));
+    assert_eq!(everything(&engine), before);
+    engine.commit(&alice, &mail(2), NOW + SENDS.pause).unwrap();
+    let superseded = Err(Refused::Conflict(Conflict::Superseded));
+    assert_eq!(engine.commit(&alice, &prove_sent(1), NOW + SENDS.pause), superseded);
+    let late = Err(Refused::Conflict(Conflict::Expired));
+    assert_eq!(engine.commit(&alice, &prove_sent(2), NOW + SENDS.pause + VALID_FOR), late);
+    engine.commit(&alice, &prove_sent(2), NOW + SENDS.pause).unwrap();
+    assert_eq!(engine.commit(&alice, &prove_sent(2), NOW + SENDS.pause), superseded);
+}
+
+/// Also for the number of a user who is changed, reset or removed and made anew.
+fn a_number_has_its_cap_whoever_asks<E: Engine>() {
+    let engine = E::new();
+    let users = company(&engine, 7);
+    let number = || send(1, common::PHONE);
+    for user in &users[..5] {
+        engine.commit(user, &number(), NOW).unwrap();
+    }
+    engine.reset("user5").unwrap();
+    engine.remove("user6").unwrap();
+    engine.add("user6", 5006).unwrap();
+    for (account, _) in engine.all() {
+        let later = NOW + SENDS.pause;
+        assert_eq!(engine.commit(&account, &number(), later), capped(Cap::Number), "{}", account.user);
+        engine.commit(&account, &mail(1), later).unwrap();
+    }
+    let other = engine.account("user5").unwrap().unwrap().0;
+    engine.commit(&other, &send(1, "+48600000124"), NOW + 2 * SENDS.pause).unwrap();
+    engine.commit(&other, &number(), NOW + 3600).unwrap();
+}
+
+/// In a day, and however the clock is set: what was seen counts, but for five minutes.
+fn a_number_has_its_cap_of_the_day<E: Engine>() {
+    let engine = E::new();
+    let users = company(&engine, 2);
+    let number = send(1, common::PHONE);
+    for n in 0..SENDS.day {
+        let user = &users[usize::from(n % 2)];
+        engine.commit(user, &number, NOW + 3600 * u64::from(n)).unwrap();
+    }
+    let last = NOW + 24 * 3600 - 1;
+    for time in [last, last - 300, last - 3000] {
+        assert_eq!(engine.commit(&users[1], &number, time), capped(Cap::Number), "{time}");
+    }
+    engine.commit(&users[1], &number, NOW + 24 * 3600).unwrap();
+}
+
+fn a_clock_set_back_sends_no_more<E: Engine>() {
+    let engine = E::new();
+    let users = company(&engine, 3);
+    let two = within(SendLimits { host: 2, ..SENDS });
+    engine.commit_within(&two, &users[0], &mail(1), NOW).unwrap();
+    engine.commit_within(&two, &users[1], &mail(1), NOW + 3599).unwrap();
+    for back in [0, 300, 3000, 3599] {
+        let refused = engine.commit_within(&two, &users[2], &mail(1), NOW + 3599 - back);
+        assert_eq!(refused, capped(Cap::Host), "{back}");
+    }
+    engine.commit_within(&two, &users[2], &mail(1), NOW + 3600).unwrap();
+    // Now the first is an hour old, by the time that was seen.
+    let refused = engine.commit_within(&two, &users[0], &mail(2), NOW + 3600 - 600);
+    assert_eq!(refused, capped(Cap::Host));
+}
+
+fn a_host_has_its_cap_whoever_asks<E: Engine>() {
+    let engine = E::new();
+    let users = company(&engine, 4);
+    let three = within(SendLimits { host: 3, ..SENDS });
+    let numbers = ["+48600000001", "+48600000002", "+48600000003"];
+    for (user, number) in users.iter().zip(numbers) {
+        engine.commit_within(&three, user, &send(1, number), NOW).unwrap();
+    }
+    let before = everything(&engine);
+    for change in [send(1, "+48600000004"), mail(1)] {
+        for user in &users {
+            let refused = engine.commit_within(&three, user, &change, NOW + 3599);
+            assert_eq!(refused, capped(Cap::Host), "{}", user.user);
+        }
+    }
+    assert_eq!(everything(&engine), before);
+    engine.commit_within(&three, &users[3], &mail(1), NOW + 3600).unwrap();
 }
 
 fn guesses_are_charged_to_their_user<E: Engine>() {
@@ -444,6 +655,31 @@ fn one_code_admits_one_login<E: Engine>() {
             assert_eq!(count(&outcomes, &used()), outcomes.len() - 1, "{outcomes:?}");
         }
     }
+}
+
+fn of_codes_at_once_one_is_sent<E: Engine>() {
+    let engine = E::new();
+    let alice = enroll(&engine);
+    let too_soon = Err(Refused::Conflict(Conflict::TooSoon(SENDS.pause)));
+    for round in 0..3 {
+        let time = NOW + round * SENDS.pause;
+        let outcomes = race(|n| engine.commit(&alice, &send(n.to_be_bytes()[7], common::PHONE), time));
+        let winner = outcomes.iter().position(Result::is_ok).unwrap();
+        assert_eq!(count(&outcomes, &too_soon), outcomes.len() - 1, "{outcomes:?}");
+        // What is stored is the code that its sender was told to send.
+        engine.commit(&alice, &prove_sent(u8::try_from(winner).unwrap()), time).unwrap();
+    }
+}
+
+fn messages_at_once_do_not_outrun_a_cap<E: Engine>() {
+    let engine = E::new();
+    let users = company(&engine, THREADS);
+    let user = |n: u64| &users[usize::try_from(n).unwrap()];
+    let outcomes = race(|n| engine.commit(user(n), &send(1, common::PHONE), NOW));
+    assert_eq!(count(&outcomes, &capped(Cap::Number)), users.len() - usize::from(SENDS.hour));
+    let host = within(SendLimits { host: 9, ..SENDS });
+    let outcomes = race(|n| engine.commit_within(&host, user(n), &mail(1), NOW + SENDS.pause));
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 9 - usize::from(SENDS.hour));
 }
 
 fn guesses_at_once_do_not_outrun_the_limit<E: Engine>() {
@@ -526,6 +762,15 @@ macro_rules! suite {
             who_comes_again_meets_nothing_of_before
             all_are_visited_by_uid
             guesses_for_nobody_are_charged_to_nobody
+            codes_for_nobody_are_sent_to_nobody
+            a_sent_code_admits_its_login
+            a_message_is_stored_and_counted
+            a_number_has_its_cap_whoever_asks
+            a_number_has_its_cap_of_the_day
+            a_clock_set_back_sends_no_more
+            a_host_has_its_cap_whoever_asks
+            of_codes_at_once_one_is_sent
+            messages_at_once_do_not_outrun_a_cap
             guesses_are_charged_to_their_user
             one_code_admits_one_login
             guesses_at_once_do_not_outrun_the_limit

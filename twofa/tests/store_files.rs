@@ -10,7 +10,9 @@
 
 mod common;
 
-use common::{Folder, LABEL, LIMITS, NOW, UID, USER};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use common::{Folder, LABEL, LIMITS, NOW, SENDS, UID, USER, VALID_FOR};
 use nix::sys::stat::Mode as FileMode;
 use nix::unistd::mkfifo;
 use rusqlite::Connection;
@@ -19,13 +21,20 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-use twofa::account::{Account, App, Change, Conflict, Factors, Guess, Proof, Source, Spent, State};
+use twofa::account::{
+    Account, App, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent,
+    State,
+};
 use twofa::config::Paths;
 use twofa::login::Event;
+use twofa::policy::Mode;
 use twofa::ports::Store as _;
 use twofa::store::{Error, LoginStore, NotCommitted, RECORD_BYTES, SLOT_BYTES, Store};
 
 const BOB: u32 = UID + 1;
+/// An entry of the ring: sequence, time, tag of the number.
+const ENTRY_BYTES: usize = 32;
+const RING_BYTES: usize = 24_576 * ENTRY_BYTES;
 
 /// A store with alice, who has factors, and bob, who has others.
 struct Site {
@@ -55,6 +64,22 @@ impl Site {
         self.paths.database.with_file_name("state").join(uid.to_string())
     }
 
+    fn ring(&self) -> PathBuf {
+        self.paths.database.with_file_name("state").join("sends")
+    }
+
+    /// A message for a user, within so many an hour for the host and two for the number.
+    fn send(&self, user: &str, host: u16, now: u64) -> Result<State, String> {
+        let limits = Limits { sends: SendLimits { host, hour: 2, ..SENDS }, ..LIMITS };
+        let store = Store::open(&self.paths).unwrap();
+        let account = store.account(user).unwrap().unwrap().0;
+        store.commit(&account, &send(), &limits, now).map_err(|error| match error {
+            NotCommitted::Conflict(Conflict::Capped(cap)) => format!("{cap:?}"),
+            NotCommitted::Conflict(conflict) => panic!("{conflict:?}"),
+            NotCommitted::Failed(error) => told(&error),
+        })
+    }
+
     fn journal(&self) -> PathBuf {
         self.paths.database.with_file_name("twofa.db-journal")
     }
@@ -66,9 +91,10 @@ impl Site {
     /// What a login of `user` gets: the account and state, or the fault with its hint.
     fn read(&self, user: &str) -> Result<Option<(Account, State)>, String> {
         let request = common::request_of(user, Some(if user == USER { UID } else { BOB }));
-        let mut login = LoginStore::new(&self.paths, &LIMITS, &request);
+        let policy = common::policy(Mode::Enforce);
+        let mut login = LoginStore::new(&self.paths, &policy, &request);
         match login.read() {
-            Event::Account(found) => Ok(found.map(|found| *found)),
+            Event::Account(found, _) => Ok(found.map(|found| *found)),
             Event::Failed => Err(told(login.fault().unwrap())),
             event => panic!("{event:?}"),
         }
@@ -77,7 +103,8 @@ impl Site {
     /// alice logs in with the code of this step; what is left is her newest step.
     fn log_in(&self, step: u64) -> Result<Option<u64>, String> {
         let request = common::request();
-        let mut login = LoginStore::new(&self.paths, &LIMITS, &request);
+        let policy = common::policy(Mode::Enforce);
+        let mut login = LoginStore::new(&self.paths, &policy, &request);
         login.read();
         match login.commit(&prove(step), NOW) {
             Event::Committed(state) => Ok(state.last_step(1)),
@@ -128,6 +155,11 @@ fn prove(step: u64) -> Change {
     Change::Prove { proof: Proof::App(vec![Spent { app: 1, step }]), source: home(), typos: 0 }
 }
 
+fn send() -> Change {
+    let number = Some(common::phone().to);
+    Change::Send { tag: [1; 32], valid_for: VALID_FOR, source: home(), number, earlier: 0 }
+}
+
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
@@ -153,6 +185,7 @@ fn the_files_are_the_owners_only() {
         (site.paths.database.with_file_name("state"), 0o700),
         (site.record(UID), 0o600),
         (site.record(u32::MAX), 0o600),
+        (site.ring(), 0o600),
     ] {
         assert_eq!(mode_of(&path), expected, "{}", path.display());
     }
@@ -161,7 +194,9 @@ fn the_files_are_the_owners_only() {
         assert_eq!(fs::metadata(site.record(uid)).unwrap().len(), RECORD_BYTES as u64);
     }
     site.log_in(7).unwrap();
+    site.send(USER, 9, NOW).unwrap();
     assert_eq!(fs::metadata(site.record(UID)).unwrap().len(), RECORD_BYTES as u64);
+    assert_eq!(fs::metadata(site.ring()).unwrap().len(), RING_BYTES as u64);
 }
 
 #[test]
@@ -179,12 +214,15 @@ fn creating_again_changes_nothing() {
 #[test]
 fn no_secret_is_in_the_files() {
     let site = Site::new();
+    give(&mut site.admin(), USER, Factors { apps: common::factors().apps, ..common::contacts() });
     site.log_in(7).unwrap();
+    site.send(USER, 9, NOW).unwrap();
     let text = |text: &str| text.as_bytes().to_vec();
     let mut secrets = vec![common::secret().expose().to_vec(), text(&common::secret_as_text()), text(LABEL)];
     for code in common::recovery_codes(1) {
         secrets.extend([text(&code), text(&code.replace('-', "")), text(&code.to_lowercase())]);
     }
+    secrets.extend([common::PHONE, "48600000123", "600000123", "alice@example.org"].map(text));
     secrets.extend((-2..=2).map(|steps| text(&common::code_text(steps))));
     for (path, bytes) in site.bytes().into_iter().filter(|(path, _)| *path != site.paths.key) {
         for secret in &secrets {
@@ -612,8 +650,10 @@ fn many_users_are_added_or_none() {
 #[test]
 fn an_import_keeps_no_login_waiting() {
     let site = Site::new();
-    let big =
-        |label: &str| Factors { apps: vec![App { label: label.into(), ..common::app(1) }], recovery: None };
+    let big = |label: &str| Factors {
+        apps: vec![App { label: label.into(), ..common::app(1) }],
+        ..Factors::default()
+    };
     let label = "x".repeat(50_000);
     let names: Vec<String> = (0..100).map(|n| format!("user{n}")).collect();
     let mut logins = vec![];
@@ -635,8 +675,9 @@ fn nobodys_uid_has_no_account() {
     let fail = Change::Fail { guess: Guess::Code, source: home() };
     let log_in = || {
         let request = common::request_of("nobody-of-this-name", None);
-        let mut login = LoginStore::new(&site.paths, &LIMITS, &request);
-        assert!(matches!(login.read(), Event::Account(None)));
+        let policy = common::policy(Mode::Enforce);
+        let mut login = LoginStore::new(&site.paths, &policy, &request);
+        assert!(matches!(login.read(), Event::Account(None, _)));
         matches!(login.commit(&fail, NOW), Event::Committed(_))
     };
     assert!(log_in());
@@ -660,7 +701,8 @@ fn nobodys_record_is_mended_by_creating_again() {
         act(&site.record(u32::MAX));
         Store::create(&site.paths).unwrap();
         let request = common::request_of("nobody-of-this-name", None);
-        let mut login = LoginStore::new(&site.paths, &LIMITS, &request);
+        let policy = common::policy(Mode::Enforce);
+        let mut login = LoginStore::new(&site.paths, &policy, &request);
         login.read();
         let fail = Change::Fail { guess: Guess::Code, source: home() };
         if !matches!(login.commit(&fail, NOW), Event::Committed(_)) {
@@ -726,4 +768,301 @@ fn a_conflict_writes_nothing() {
     let stale = store.commit(&alice, &prove(8), &LIMITS, NOW);
     assert!(matches!(stale, Err(NotCommitted::Conflict(Conflict::Changed))));
     assert_eq!(site.bytes(), before);
+}
+
+/// No count, no message; and a login that sends nothing is none the wiser.
+#[test]
+fn a_ring_that_is_none_sends_nothing() {
+    type Break = fn(&Path);
+    let none = "is missing or damaged. Remove";
+    let table: [(&str, Break, &str); 10] = [
+        ("missing", |path| fs::remove_file(path).unwrap(), none),
+        ("empty", |path| overwrite(path, b""), none),
+        ("cut by an entry", |path| cut(path, (RING_BYTES - ENTRY_BYTES) as u64), none),
+        ("cut by a byte", |path| cut(path, RING_BYTES as u64 - 1), none),
+        ("longer", |path| cut(path, RING_BYTES as u64 + 1), none),
+        ("readable", |path| mode(path, 0o644), "can be read by others"),
+        ("writable", |path| mode(path, 0o620), "can be changed by others"),
+        ("a link", link_away, "is a symbolic link"),
+        ("a FIFO", |path| fifo(path), "is not a regular file"),
+        ("a folder", |path| folder(path), "sends"),
+    ];
+    for (name, act, expected) in table {
+        let site = Site::new();
+        act(&site.ring());
+        let before = fs::read(site.record(UID)).unwrap();
+        let fault = site.send(USER, 9, NOW).expect_err(name);
+        assert!(fault.contains(expected), "{name}: {fault}");
+        assert_eq!(fs::read(site.record(UID)).unwrap(), before, "{name}: nothing is stored of it");
+        assert_eq!(site.log_in(7), Ok(Some(7)), "{name}");
+        if expected == none {
+            // As the hint has it.
+            let _ = fs::remove_file(site.ring());
+            Store::create(&site.paths).unwrap();
+            site.send(USER, 9, NOW).unwrap();
+        }
+    }
+}
+
+/// A store of a version that sent nothing gets its ring from the next command of an administrator.
+#[test]
+fn a_store_without_a_ring_gets_one() {
+    let site = Site::new();
+    fs::remove_file(site.ring()).unwrap();
+    drop(site.admin());
+    assert_eq!(mode_of(&site.ring()), 0o600);
+    site.send(USER, 9, NOW).unwrap();
+    let before = site.bytes();
+    drop(site.admin());
+    assert_eq!(site.bytes(), before, "and keeps it");
+}
+
+/// How many messages two users are sent, once each and then every pause, until there are no more.
+fn sends_left(site: &Site, host: u16, from: u64) -> usize {
+    let users = [USER, "bob"].iter().cycle();
+    let times = (0..6).map(|n| from + n / 2 * SENDS.pause);
+    users.zip(times).filter(|(user, time)| site.send(user, host, *time).is_ok()).count()
+}
+
+/// Whatever is in it: what was never written here counts for nothing, and does not end the counting.
+#[test]
+fn a_ring_of_noise_counts_on() {
+    let entry = |sequence: u64, at: u64| [sequence.to_le_bytes(), at.to_le_bytes(), [0; 8], [0; 8]].concat();
+    let filled = |byte: u8| vec![byte; RING_BYTES];
+    let with = |sequence: u64| {
+        let mut ring = vec![0; RING_BYTES];
+        let place = usize::try_from(sequence % 24_576).unwrap() * ENTRY_BYTES;
+        ring[place..place + ENTRY_BYTES].copy_from_slice(&entry(sequence, NOW - 90_000));
+        ring
+    };
+    let noise = (0u64..).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0]);
+    let table = [
+        ("zeros", filled(0)),
+        ("an erased chip", filled(0xff)),
+        ("text", filled(b'x')),
+        ("noise", noise.take(RING_BYTES).collect()),
+        ("the last place", with(24_575)),
+        ("many rounds", with(24_576 * 1000 + 17)),
+        ("the last sequence but one", with(u64::MAX - 1)),
+        ("the last sequence", with(u64::MAX)),
+    ];
+    let mut more = vec![];
+    for (name, ring) in table {
+        let site = Site::new();
+        overwrite(&site.ring(), &ring);
+        // A number has two.
+        match sends_left(&site, 9, NOW) {
+            0..=2 => {}
+            sent => more.push(format!("{name}: {sent} to one number")),
+        }
+        overwrite(&site.ring(), &ring);
+        let mail = |user: &str, time: u64| {
+            let limits = Limits { sends: SendLimits { host: 3, hour: 20, day: 20, ..SENDS }, ..LIMITS };
+            let store = Store::open(&site.paths).unwrap();
+            let account = store.account(user).unwrap().unwrap().0;
+            let change =
+                Change::Send { tag: [1; 32], valid_for: VALID_FOR, source: home(), number: None, earlier: 0 };
+            store.commit(&account, &change, &limits, time).is_ok()
+        };
+        match (1..6).filter(|n| mail(USER, NOW + 1000 + n * SENDS.pause)).count() {
+            0..=3 => {}
+            sent => more.push(format!("{name}: {sent} from one host")),
+        }
+    }
+    assert_eq!(more, [""; 0]);
+}
+
+/// Of all places an entry has one; what is found in another is none, and keeps nobody from sending.
+#[test]
+fn a_stray_entry_counts_for_nothing() {
+    let site = Site::new();
+    let mut ring = vec![0; RING_BYTES];
+    ring[7 * ENTRY_BYTES..][..16].copy_from_slice([u64::MAX.to_le_bytes(), NOW.to_le_bytes()].as_flattened());
+    overwrite(&site.ring(), &ring);
+    assert_eq!(sends_left(&site, 1, NOW), 1);
+}
+
+/// A kill or power cut while the entry is written: it counts or it does not, and the login that was killed sent
+/// nothing. At the beginning of the ring, in its midst, and where it turns.
+#[test]
+fn a_torn_entry_allows_for_no_more() {
+    for at in [254u64, 24_574, 65_534] {
+        let site = Site::new();
+        // The entry that is overwritten is older by one turn, and than a day.
+        let mut old = fs::read(site.ring()).unwrap();
+        for sequence in (1..=at + 1).rev().take(30) {
+            let place = usize::try_from(sequence % 24_576).unwrap() * ENTRY_BYTES;
+            let entry = [sequence.to_le_bytes(), (NOW - 90_000).to_le_bytes(), [7; 8], [7; 8]].concat();
+            old[place..place + ENTRY_BYTES].copy_from_slice(&entry);
+        }
+        if let Some(older) = (at + 2).checked_sub(24_576).filter(|older| *older > 0) {
+            let place = usize::try_from(older % 24_576).unwrap() * ENTRY_BYTES;
+            let entry = [older.to_le_bytes(), (NOW - 500_000).to_le_bytes(), [7; 8], [7; 8]].concat();
+            old[place..place + ENTRY_BYTES].copy_from_slice(&entry);
+        }
+        overwrite(&site.ring(), &old);
+        site.send(USER, 9, NOW).unwrap();
+        let new = fs::read(site.ring()).unwrap();
+        let bob = fs::read(site.record(BOB)).unwrap();
+        let differs: Vec<usize> = (0..RING_BYTES).filter(|byte| old[*byte] != new[*byte]).collect();
+        let place = differs[0] / ENTRY_BYTES * ENTRY_BYTES;
+        assert_eq!(place, usize::try_from((at + 2) % 24_576).unwrap() * ENTRY_BYTES, "{at}");
+        assert!(
+            differs.iter().all(|byte| (place..place + ENTRY_BYTES).contains(byte)),
+            "{at}: one is written"
+        );
+        let sequence = |ring: &[u8]| u64::from_le_bytes(*ring[place..].first_chunk().unwrap());
+        assert_eq!(sequence(&new), at + 2);
+        for length in 0..=ENTRY_BYTES {
+            let torn = [&new[..place + length], &old[place + length..]].concat();
+            overwrite(&site.ring(), &torn);
+            overwrite(&site.record(BOB), &bob);
+            // Two an hour for the number: this one, which may be lost with its login, and two more at most.
+            let left = (1..4).filter(|n| site.send("bob", 9, NOW + n * SENDS.pause).is_ok()).count();
+            let expected = if length == ENTRY_BYTES { 1..=1 } else { 1..=2 };
+            assert!(expected.contains(&left), "{at}: {length} bytes, then {left}");
+        }
+    }
+}
+
+/// The key's own seal, to write what an earlier version wrote, or somebody else.
+fn seal(site: &Site, place: &[u8], text: &[u8]) -> Vec<u8> {
+    let key = fs::read(&site.paths.key).unwrap();
+    let cipher = XChaCha20Poly1305::new(&Key::try_from(&key[..]).unwrap());
+    let sealed = cipher.encrypt(&XNonce::from([5; 24]), Payload { msg: text, aad: place }).unwrap();
+    [&[5; 24][..], &sealed].concat()
+}
+
+fn generation(site: &Site, user: &str) -> u64 {
+    let sql = "SELECT generation FROM account WHERE name = ?1";
+    site.sql().query_row(sql, [user], |row| row.get(0)).unwrap()
+}
+
+/// Puts these bytes in place of the factors of alice.
+fn write_factors(site: &Site, text: &[u8]) {
+    let place = [&b"account"[..], &UID.to_le_bytes(), &generation(site, USER).to_le_bytes(), USER.as_bytes()]
+        .concat();
+    let sealed = seal(site, &place, &[&[1], text].concat());
+    site.sql().execute("UPDATE account SET factors = ?1 WHERE name = 'alice'", [sealed]).unwrap();
+}
+
+/// What a version wrote that knew of no sent codes reads as it was meant: no telephone, no code, no message.
+#[test]
+fn what_an_earlier_version_wrote_is_read() {
+    let site = Site::new();
+    let factors = common::factors();
+    write_factors(&site, &postcard::to_allocvec(&(&factors.apps, &factors.recovery)).unwrap());
+    // Seen, steps, recovery codes, failures, their total and the last.
+    let failures = [(home(), 2u8, NOW, 1u8, NOW + 900)];
+    let spent = [Spent { app: 1, step: 7 }];
+    let state = (NOW, &spent[..], 0b101u16, &failures[..], 3u16, NOW);
+    let mut text = vec![1];
+    text.extend(postcard::to_allocvec(&state).unwrap());
+    text.resize(2048 - 24 - 24 - 16, 0);
+    let generation = generation(&site, USER);
+    let header = [*b"twofa st", 9u64.to_le_bytes(), generation.to_le_bytes()].concat();
+    let place = [&b"state"[..], &UID.to_le_bytes(), &header].concat();
+    let mut record = fs::read(site.record(UID)).unwrap();
+    record[..2048].copy_from_slice(&[&header[..], &seal(&site, &place, &text)].concat());
+    overwrite(&site.record(UID), &record);
+    let (account, state) = site.read(USER).unwrap().unwrap();
+    assert_eq!(account.factors, factors);
+    assert_eq!((state.seen, state.last_step(1), state.recovery_left(3)), (NOW, Some(7), 1));
+    assert_eq!(state.failures_in_all(NOW), 3);
+    assert_eq!(state.lock(home(), &LIMITS, NOW), Some(Lock::Address(NOW + 900)));
+    let proven = Change::Prove { proof: Proof::Sent([0; 32]), source: home(), typos: 0 };
+    assert_eq!(state.apply(&proven, &LIMITS, NOW + 900), Err(Conflict::Superseded));
+    assert_eq!(state.apply(&prove(7), &LIMITS, NOW + 900), Err(Conflict::Used));
+    site.send(USER, 9, NOW + 900).unwrap();
+    assert_eq!(site.read(USER).unwrap().unwrap().1.last_step(1), Some(7));
+}
+
+/// The least there ever was: an account without any factor.
+#[test]
+fn an_earlier_account_without_factors_is_read() {
+    let site = Site::new();
+    write_factors(&site, &[0, 0]);
+    assert_eq!(site.read(USER).unwrap().unwrap().0.factors, Factors::default());
+}
+
+/// Sealed with the right key or not: what is no number reaches no hook.
+#[test]
+fn a_contact_that_is_none_is_a_broken_account() {
+    let phone = |text: &'static str| (Some((text, None::<u64>)), vec![]);
+    let mail = |text: &'static str| (None, vec![(text, None::<u64>)]);
+    type Contacts = (Option<(&'static str, Option<u64>)>, Vec<(&'static str, Option<u64>)>);
+    let table: [(Contacts, bool); 10] = [
+        (phone(common::PHONE), true),
+        (mail("alice@example.org"), true),
+        (phone("+1;id"), false),
+        (phone("48600000123"), false),
+        (phone("+48 600 000 123"), false),
+        (phone("-oProxyCommand=x"), false),
+        (phone(""), false),
+        (mail("a@b\nBcc: x@y"), false),
+        (mail(" alice@example.org"), false),
+        (mail("-f@example.org"), false),
+    ];
+    for ((phone, addresses), good) in table {
+        let site = Site::new();
+        let (apps, recovery) = (common::factors().apps, common::factors().recovery);
+        write_factors(&site, &postcard::to_allocvec(&(apps, recovery, &phone, &addresses)).unwrap());
+        let read = site.read(USER);
+        assert_eq!(read.is_ok(), good, "{phone:?} {addresses:?}");
+        assert!(read.map_or_else(|fault| fault.starts_with("the factors of alice cannot be read"), |_| true));
+    }
+}
+
+/// A code for nobody touches nobody's record, and neither the ring nor anything of a user.
+#[test]
+fn a_code_for_nobody_leaves_the_ring_alone() {
+    let site = Site::new();
+    let before = site.bytes();
+    let policy = common::policy(Mode::Enforce);
+    for (user, uid) in
+        [("nobody-of-this-name", None), ("mallory", Some(2000)), (USER, Some(3000)), (USER, None)]
+    {
+        let request = common::request_of(user, uid);
+        let mut login = LoginStore::new(&site.paths, &policy, &request);
+        login.read();
+        for _ in 0..20 {
+            assert!(matches!(login.commit(&send(), NOW), Event::Committed(_)), "{user}");
+        }
+        assert!(login.fault().is_none());
+    }
+    let changed = |(path, bytes): &(PathBuf, Vec<u8>)| !before.contains(&(path.clone(), bytes.clone()));
+    let changed: Vec<PathBuf> = site.bytes().into_iter().filter(changed).map(|(path, _)| path).collect();
+    assert_eq!(changed, [site.record(u32::MAX)]);
+}
+
+/// The log says which limit was met.
+#[test]
+fn a_login_is_told_which_limit_it_met() {
+    let site = Site::new();
+    give(&mut site.admin(), USER, common::contacts());
+    let policy = common::policy_of(Mode::Enforce, &[twofa::policy::Method::Sms]);
+    let request = common::request();
+    let mut login = LoginStore::new(&site.paths, &policy, &request);
+    login.read();
+    for n in 0..u64::from(SENDS.hour) {
+        assert!(matches!(login.commit(&send(), NOW + n * SENDS.pause), Event::Committed(_)));
+    }
+    let time = NOW + 10 * SENDS.pause;
+    assert!(matches!(login.commit(&send(), time), Event::Conflict(Conflict::Capped(Cap::User))));
+}
+
+/// A message that waits for another one's count waits for a moment.
+#[test]
+fn a_held_ring_is_waited_for() {
+    let site = Site::new();
+    let held = File::open(site.ring()).unwrap();
+    held.lock().unwrap();
+    assert_eq!(site.log_in(7), Ok(Some(7)), "who sends nothing does not wait");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            drop(held);
+        });
+        site.send(USER, 9, NOW).unwrap();
+    });
 }

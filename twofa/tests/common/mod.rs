@@ -10,10 +10,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
-use twofa::account::{App, Factors, Limits};
-use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Shape};
+use twofa::account::{App, Factors, Limits, SendLimits};
+use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Seed, Shape};
 use twofa::config::Paths;
-use twofa::policy::{AppRules, Known, Method, Mode, Policy, Request};
+use twofa::contact::{Address, Confirmable, Number, Prefix};
+use twofa::policy::{
+    AppRules, Channel, EmailRules, Known, Method, Mode, Policy, Request, SmsRules, Template,
+};
 use zeroize::Zeroizing;
 
 /// The middle of a time step, on 2026-11-21.
@@ -21,20 +24,42 @@ pub(crate) const NOW: u64 = 59_843_287 * STEP + 15;
 pub(crate) const STEP: u64 = 30;
 pub(crate) const USER: &str = "alice";
 pub(crate) const UID: u32 = 1001;
-pub(crate) const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50 };
+pub(crate) const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50, sends: SENDS };
+/// The pause is so short that an app's code outlasts three of them.
+pub(crate) const SENDS: SendLimits = SendLimits { pause: 10, login: 3, hour: 5, day: 10, host: 100 };
+pub(crate) const VALID_FOR: u64 = 300;
+pub(crate) const PHONE: &str = "+48600000123";
+pub(crate) const MASKED: &str = "+48 *** *** 123";
+/// The end of `PHONE`, as a number that nobody has could end.
+pub(crate) const DECOY: u16 = 123;
 pub(crate) const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
 pub(crate) const LABEL: &str = "alices-own-phone";
 const SECRET: &[u8; 20] = b"!an app of the tests";
 const PASSWORD: &[u8] = b"correct horse";
 
 pub(crate) fn policy(mode: Mode) -> Policy {
+    policy_of(mode, &[Method::App])
+}
+
+/// Every method can send; these are asked for.
+pub(crate) fn policy_of(mode: Mode, methods: &[Method]) -> Policy {
+    let channel = Channel {
+        hook: "/etc/twofa/hook".into(),
+        hook_user: "nobody".into(),
+        valid_for: VALID_FOR,
+        text: Template::default(),
+    };
+    let country = Prefix::parse("+48").unwrap();
     Policy {
         mode,
-        methods: vec![Method::App],
+        methods: methods.into(),
         services: vec!["sshd".into()],
         support: None,
         limits: LIMITS,
         app: AppRules { shape: SHAPE, skew: 1, issuer: None },
+        sms: Some(SmsRules { channel: channel.clone(), prefixes: vec![country], country: None }),
+        email: Some(EmailRules { channel, default_address: None }),
+        helper: "/usr/libexec/twofa/twofa-helper".into(),
         exemptions: vec![],
         written: 0,
     }
@@ -55,6 +80,8 @@ pub(crate) fn request_of(user: &str, uid: Option<u32>) -> Request {
         user: user.into(),
         known: uid.map(|uid| Known { uid, groups: vec![] }),
         address: Some(address()),
+        first_factor: true,
+        host: "host.example".into(),
     }
 }
 
@@ -83,7 +110,30 @@ pub(crate) fn recovery_set(set: u8) -> RecoverySet {
 }
 
 pub(crate) fn factors() -> Factors {
-    Factors { apps: vec![app(1)], recovery: Some(recovery_set(1)) }
+    Factors { apps: vec![app(1)], recovery: Some(recovery_set(1)), ..Factors::default() }
+}
+
+/// A telephone and a mailbox in place of the app.
+pub(crate) fn contacts() -> Factors {
+    Factors { apps: vec![], phone: Some(phone()), addresses: vec![mailbox()], ..factors() }
+}
+
+pub(crate) fn phone() -> Confirmable<Number> {
+    Confirmable { to: Number::parse(PHONE, None).unwrap(), confirmed: None }
+}
+
+pub(crate) fn mailbox() -> Confirmable<Address> {
+    Confirmable { to: Address::parse("alice@example.org").unwrap(), confirmed: None }
+}
+
+/// The random bytes of one login.
+pub(crate) fn seed(login: u8) -> Seed {
+    Seed::new([login; 32])
+}
+
+/// The `number`th code that such a login sends.
+pub(crate) fn sent_code(seed: &Seed, number: u8) -> Answer {
+    typed(seed.sent_code(number).expose())
 }
 
 /// The app's code, so many steps from `NOW`.
