@@ -21,6 +21,7 @@ pub mod inject;
 pub mod line;
 pub mod pam;
 pub mod plan;
+pub mod post;
 pub mod process;
 pub mod site;
 pub mod transcript;

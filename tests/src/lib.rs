@@ -12,6 +12,8 @@
 )]
 
 pub mod driver;
+pub mod gateway;
+pub mod mailbox;
 pub mod namespace;
 pub mod root;
 pub mod setup;

@@ -1,9 +1,13 @@
 //! Private mount, pid, net, uts and ipc namespaces around a throw-away root. Whatever was started in them dies with them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::root::Root;
 
@@ -97,6 +101,21 @@ impl Namespace {
         ]);
         command.env_clear().envs(ENVIRONMENT);
         command
+    }
+
+    /// Does something on a thread that has this network: sockets made there are found at the loopback of the inside.
+    pub fn in_network<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
+        let network = File::open(format!("/proc/{}/ns/net", self.init)).expect("the network of the inside");
+        let enter = || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may");
+            action()
+        };
+        thread::scope(|scope| scope.spawn(enter).join()).expect("an action that does not panic")
+    }
+
+    /// A number that no other namespace has at the same time.
+    pub fn id(&self) -> u32 {
+        self.init
     }
 
     /// Where a file of the inside is found from outside.

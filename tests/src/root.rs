@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// What the tests use inside; everything else stays out to keep the root small.
 const PACKAGES: &str =
-    "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,rsync,fail2ban";
+    "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,rsync,fail2ban,curl,jq";
 
 /// Where distributions describe their own archive, newest form first.
 const SOURCES_FOLDER: &str = "/etc/apt/sources.list.d";

@@ -9,6 +9,27 @@ services = ["sshd", "login", "su"]
 support = "Call the help desk, extension 42."
 "#;
 
+/// Codes that are sent: a message every 30 s at most, and otherwise as many as there can be.
+const CHANNELS: &str = r#"
+[sms]
+hook = "/etc/twofa/hooks/sms"
+prefixes = ["+48"]
+
+[email]
+hook = "/etc/twofa/hooks/email"
+
+[limits]
+send_pause = "30s"
+sends_per_hour = 20
+sends_per_day = 20
+"#;
+
+/// [`POLICY`] with other methods, written as in the policy: `["sms", "app"]`.
+pub fn policy_of(methods: &str) -> String {
+    let policy = POLICY.replace(r#"methods = ["app"]"#, &format!("methods = {methods}"));
+    format!("{policy}{CHANNELS}")
+}
+
 /// Password, then code. `requisite`: who does not know the password is not asked for a code. Our account line is
 /// the first: no later `sufficient` one can end the stack before it.
 pub const PASSWORD_AND_CODE: &str = "\

@@ -1,7 +1,6 @@
 //! A real sshd on the loopback interface of a world, and the real clients.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::terminal::Terminal;
 use crate::world::{Ran, World};
@@ -81,16 +80,7 @@ impl World {
     /// Waits until none of sshd's children is left.
     #[track_caller]
     pub fn expect_no_connection(&self, within: Duration) {
-        let end = Instant::now() + within;
-        loop {
-            let left: Vec<_> =
-                self.processes().into_iter().filter(|process| is_connection(&process.command)).collect();
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < end, "still there after {within:?}: {left:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
+        self.expect_none_running(is_connection, within);
     }
 
     /// Since 9.8 sshd ignores an address for a while after failures, and tests fail a lot.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{mem, str};
+use std::{mem, str, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -144,6 +144,17 @@ impl Terminal {
             let _ = kill_process(pid, Signal::KILL);
         }
         let _ = self.nsenter.wait();
+    }
+
+    /// Closes the terminal, as an unplugged console or a closed window does: the program gets SIGHUP.
+    #[track_caller]
+    pub fn hang_up(mut self) {
+        self.pty = File::open("/dev/null").expect("/dev/null");
+        let end = Instant::now() + PATIENCE;
+        while self.nsenter.try_wait().expect("the state of a child").is_none() {
+            assert!(Instant::now() < end, "`{}` goes on without its terminal. {}", self.name, self.shown());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Reads what the program shows next. False when nothing came until `end`.

@@ -1,14 +1,18 @@
 //! One test's machine: a fresh root with users, PAM stacks, the product and a real sshd, thrown away at the end.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use twofa::account::Factors;
+use twofa::config::Paths;
+use twofa::contact::{Confirmable, Number};
+use twofa::store::Store;
 
 use crate::PATIENCE;
 use crate::namespace::{Namespace, Process};
@@ -50,6 +54,11 @@ impl World {
         let module = format!("/usr/lib/{}-linux-gnu/security/pam_twofa.so", env::consts::ARCH);
         world.install("TWOFA_MODULE", "libpam_twofa.so", &module, 0o644);
         world.install("TWOFA_ADMIN", "twofa-admin", "/usr/sbin/twofa-admin", 0o755);
+        fs::create_dir_all(world.path("/usr/libexec/twofa")).expect("a folder for twofa-helper");
+        world.install("TWOFA_HELPER", "twofa-helper", "/usr/libexec/twofa/twofa-helper", 0o755);
+        // As a package does, without the second that adduser takes.
+        world.append("/etc/passwd", "_twofa:x:900:900::/nonexistent:/usr/sbin/nologin\n");
+        world.append("/etc/group", "_twofa:x:900:\n");
         world
     }
 
@@ -115,6 +124,41 @@ impl World {
         (Enrolled { app, recovery }, terminal.screen().to_owned())
     }
 
+    /// Puts a store with these users, by name and uid, and their telephone numbers in place of the one there is.
+    pub fn store_of(&self, users: &[(String, u32, String)]) {
+        // Made outside: SQLite takes /proc/PID/root for this machine's own root.
+        let folder = env::temp_dir().join(format!("twofa-store-{}", self.namespace.id()));
+        // Of a test that was killed.
+        let _ = fs::remove_dir_all(&folder);
+        DirBuilder::new().mode(0o700).create(&folder).expect("a folder for a store");
+        let [database, key] = ["twofa.db", "store.key"].map(|name| folder.join(name));
+        let mut store =
+            Store::create(&Paths { database: database.clone(), key: key.clone() }).expect("a store");
+        let accounts = users.iter().map(|(name, uid, number)| {
+            let to = Number::parse(number, None).unwrap_or_else(|fault| panic!("{number} {fault}"));
+            let phone = Some(Confirmable { to, confirmed: Some(1) });
+            (name.as_str(), *uid, Factors { phone, ..Factors::default() })
+        });
+        assert_eq!(store.add_all(accounts).expect("accounts"), users.len());
+        drop(store);
+        let copy = |from: &Path, to: &str| {
+            let to = self.path(to);
+            let _ = fs::remove_file(&to);
+            fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+        };
+        copy(&database, "/var/lib/twofa/twofa.db");
+        copy(&key, "/etc/twofa/store.key");
+        for record in fs::read_dir(folder.join("state")).expect("records").flatten() {
+            copy(&record.path(), &format!("/var/lib/twofa/state/{}", record.file_name().display()));
+        }
+        fs::remove_dir_all(folder).expect("a folder just made");
+    }
+
+    /// Gives `user` ten recovery codes.
+    pub fn recovery_codes(&self, user: &str) -> Vec<String> {
+        recovery_codes(&self.run_with_input(&["twofa-admin", "recovery", "new", user], "saved\n").ok())
+    }
+
     /// Runs `twofa-admin`.
     pub fn admin(&self, arguments: &[&str]) -> Ran {
         self.run(&[&["twofa-admin"], arguments].concat())
@@ -176,6 +220,35 @@ impl World {
         self.namespace.processes()
     }
 
+    /// Does something, such as listening, in this world's network.
+    pub fn in_network<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
+        self.namespace.in_network(action)
+    }
+
+    /// Waits until nothing runs whose command line is one of those.
+    #[track_caller]
+    pub fn expect_none_running(&self, is_one: impl Fn(&str) -> bool, within: Duration) {
+        let end = Instant::now() + within;
+        loop {
+            let mut left = self.processes();
+            left.retain(|process| is_one(&process.command));
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "still there after {within:?}: {left:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until neither twofa-helper nor a hook is left.
+    #[track_caller]
+    pub fn expect_no_delivery(&self, within: Duration) {
+        let is_delivery = |command: &str| {
+            ["twofa-helper", "/etc/twofa/hooks/", "sleep "].iter().any(|part| command.contains(part))
+        };
+        self.expect_none_running(is_delivery, within);
+    }
+
     /// Where a file of this world is found from outside.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.namespace.path(inside)
@@ -187,6 +260,13 @@ impl World {
         fs::create_dir_all(path.parent().expect("an absolute path"))
             .unwrap_or_else(|error| panic!("{inside}: {error}"));
         fs::write(&path, text).unwrap_or_else(|error| panic!("{inside}: {error}"));
+    }
+
+    /// Adds lines to a file.
+    pub fn append(&self, inside: &str, lines: &str) {
+        let file = File::options().append(true).open(self.path(inside));
+        let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
+        written.unwrap_or_else(|error| panic!("{inside}: {error}"));
     }
 
     fn install(&self, variable: &str, built: &str, inside: &str, mode: u32) {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use twofa_tests::gateway::Gateway;
 use twofa_tests::world::World;
 
 #[test]
@@ -57,4 +58,14 @@ fn a_world_is_private_and_leaves_nothing() {
     assert!(path.exists());
     drop(world);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_test_can_listen_in_the_network_of_a_world() {
+    let world = World::bare();
+    let gateway = world.in_network(Gateway::start);
+    gateway.answer(200, "here I am");
+    let url = format!("http://{}/path", gateway.address);
+    assert_eq!(world.run(&["curl", "-q", "-sS", &url]).ok(), "here I am");
+    assert_eq!(gateway.request().path, "/path");
 }

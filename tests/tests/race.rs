@@ -159,6 +159,54 @@ fn different_users_do_not_hinder_each_other() {
     }
 }
 
+/// All at once, from as many addresses: one of them is sent a code, and only that one is let in by it.
+#[test]
+fn one_message_of_64_logins() {
+    let site = Site::sending(&["sms"]);
+    site.contact("root", &["--phone", "+48600000123"]);
+    let plan = site.plan("root").with("addresses", PROCESSES.to_string()).with("step", "7200");
+    for (round, release) in ["start", "start", "start", "start", "prompt"].into_iter().enumerate() {
+        let at = site.time + i64::try_from(round).unwrap() * 7200;
+        let plan = plan.clone().at(at).say_sent().answer(&Answer::Null);
+        let seen = race(&site, plan, 1, release);
+        let children = seen.children();
+        let told = |text: &str| children.iter().filter(|child| child.text.contains(text)).count();
+        println!("a code sent, {release}: {:?}, slowest {} ms", seen.histogram(), slowest(&seen));
+        assert_eq!(site.messages().len(), round + 1, "messages, {release}");
+        exactly_one_each("the sent code", &seen, 1);
+        assert_eq!(told("The last code was sent for another login"), PROCESSES - 1, "{children:?}");
+    }
+    assert_eq!(site.processes(), [""; 0]);
+}
+
+/// As many users at once, on a host that may send five messages an hour.
+#[test]
+fn five_messages_of_64_users() {
+    let site = Site::sending(&["sms"]);
+    let policy = site.sending_policy(&["sms"]);
+    site.write_policy(&policy.replace("[limits]", "[limits]\nsends_per_host_hour = 5"));
+    let users: Vec<String> = (0..24).map(|number| format!("t{number:06}")).collect();
+    for (number, user) in users.iter().enumerate() {
+        site.contact(user, &["--phone", &format!("+486000001{number:02}")]);
+    }
+    let plan = users.iter().fold(site.plan("root"), |plan, user| plan.with("users", user));
+    let plan = plan.with("addresses", PROCESSES.to_string());
+    for (hour, release) in ["start", "prompt"].into_iter().enumerate() {
+        let at = site.time + i64::try_from(hour).unwrap() * 3600;
+        let count = site.messages().len();
+        let seen = race(&site, plan.clone().at(at).answer(&Answer::Null), 1, release);
+        let capped = seen.children().iter().filter(|child| child.text.contains("Too many codes")).count();
+        let sent = site.messages().len() - count;
+        println!("24 users, {release}: {sent} messages, {capped} told so, slowest {} ms", slowest(&seen));
+        assert_eq!(sent, 5, "{release}");
+        // Each user's other processes come within the pause of a message, or after the host's last.
+        assert!(capped >= PROCESSES - 5 * PROCESSES.div_ceil(users.len()), "{capped}");
+    }
+    let lines = site.logged().into_iter().filter(|line| line.ends_with("reason=send-limit limit=host"));
+    assert!(lines.count() >= 2 * (PROCESSES - 15));
+    assert_eq!(site.processes(), [""; 0]);
+}
+
 /// Administrators change the user while everybody logs in: nobody gets in twice, nothing breaks.
 #[test]
 fn changes_by_an_administrator_meanwhile() {

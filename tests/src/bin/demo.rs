@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 use std::{env, panic};
 
+use twofa_tests::mailbox::{Mailbox, Order};
 use twofa_tests::root;
 use twofa_tests::setup::{
-    CODE_PROMPT, KEY_OR_PASSWORD_AND_CODE, PASSWORD_PROMPT, POLICY, SSHD_KEY_OR_PASSWORD,
+    CODE_PROMPT, KEY_OR_PASSWORD_AND_CODE, PASSWORD_PROMPT, POLICY, SSHD_KEY_OR_PASSWORD, policy_of,
 };
 use twofa_tests::ssh::Client;
 use twofa_tests::totp::App;
@@ -134,11 +135,42 @@ impl Stage {
             stage.log_in(&by_key, &[(CODE_PROMPT, lost)], 0);
             stage.log_in(&by_key, &[(CODE_PROMPT, lost), (CODE_PROMPT, INTERRUPT)], 128 + 2);
         });
+        let spare = recovery.last().map_or("", String::as_str);
+        self.step("Codes by SMS, and a recovery code for when the gateway is down", |stage| {
+            stage.send_codes(world, &by_key, spare);
+        });
         self.step("What the host's log says", |stage| {
             for line in world.log.lines().iter().filter(|line| line.contains("pam_twofa(")) {
                 stage.screen(line.split_once('>').map_or(line, |(_, text)| text));
             }
         });
+    }
+
+    /// A hook hands messages to a gateway; here it puts them where the demo finds them.
+    fn send_codes(&self, world: &World, client: &Client<'_>, recovery: &str) {
+        let mut phone = Mailbox::new(world);
+        let policy = policy_of(r#"["sms", "app"]"#);
+        world.write("/etc/twofa/twofa.toml", &policy);
+        let lines =
+            |line: &&str| ["methods", "[sms]", "hook", "prefixes"].iter().any(|key| line.starts_with(key));
+        let sms = policy.split("[email]").next().unwrap_or_default();
+        self.file("/etc/twofa/twofa.toml", &sms.lines().filter(lines).collect::<Vec<_>>().join("\n"));
+        self.command("twofa-admin user set demo --phone '+48 600 000 123'");
+        self.screen(&world.admin(&["user", "set", "demo", "--phone", "+48 600 000 123"]).ok());
+
+        let prompt = "Verification code (SMS to +48 *** *** 123, or type app): ";
+        self.command(&client.display("id"));
+        let mut ssh = client.spawn("id");
+        let before = ssh.expect(prompt);
+        let message = phone.receive();
+        println!("   {} {}", self.blue("SMS"), message.text);
+        ssh.send_line(&message.code());
+        ssh.expect_end(0);
+        self.screen(&format!("{before}{prompt}{}{}", self.blue(&message.code()), ssh.unread()));
+
+        phone.order(Order::Refuse(75));
+        world.admin(&["user", "unlock", "demo"]).ok();
+        self.log_in(client, &[("Verification code (app, or type sms): ", recovery)], 0);
     }
 
     /// A login prompt for the person who started the demo, as often as they like.

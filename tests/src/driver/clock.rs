@@ -20,6 +20,7 @@ const FROZEN: u8 = 2;
 
 static KIND: AtomicU8 = AtomicU8::new(REAL);
 static SECONDS: AtomicI64 = AtomicI64::new(0);
+static PASSED: AtomicI64 = AtomicI64::new(0);
 
 pub fn set(clock: Clock) {
     let (kind, seconds) = match clock {
@@ -31,8 +32,9 @@ pub fn set(clock: Clock) {
     KIND.store(kind, Ordering::SeqCst);
 }
 
-/// The clock goes on (or back) by these seconds.
+/// So many seconds pass, by all clocks; or the clock that can be set is set back by them.
 pub fn advance(seconds: i64) {
+    PASSED.fetch_add(seconds.max(0), Ordering::SeqCst);
     if KIND.load(Ordering::SeqCst) == REAL {
         KIND.store(SHIFTED, Ordering::SeqCst);
     }
@@ -49,6 +51,12 @@ pub fn shown(real: i64) -> i64 {
         SHIFTED => real.wrapping_add(seconds),
         _ => real,
     }
+}
+
+/// How many seconds passed besides those that really did.
+#[must_use]
+pub fn passed() -> i64 {
+    PASSED.load(Ordering::SeqCst)
 }
 
 /// The second that a module would see now.

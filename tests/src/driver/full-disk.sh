@@ -1,8 +1,11 @@
 # Logs in on a full disk and on a read-only one, in a mount namespace of its own.
 # $1: the folder of a site, with the driver, the module, the plans and an empty folder `world` in it.
-# Prints for each plan its name and the result of pam_authenticate.
+# $2...: the plans; the last one is tried when the disk is read-only.
+# Prints for each plan its name and the result of pam_authenticate, and at the end by how many bytes the store
+# grew, and how many messages there are.
 set -eu
 site=$1
+shift
 world=$site/world
 
 # A root that belongs to whoever runs this: the module trusts nothing below a folder of a stranger.
@@ -29,12 +32,20 @@ if dd if=/dev/zero of="$store/filler" bs=512 status=none 2>/dev/null; then
     exit 1
 fi
 
+size() {
+    find "$store" -type f -printf '%s %b\n' | awk '{ bytes += $1 + 512 * $2 } END { print bytes }'
+}
+before=$(size)
+
 try() {
     chroot "$world" "$site/driver" "$site/$1.plan" "$site/$1.out"
     echo "$1 $(sed -n 's/^authenticate\t//p' "$world$site/$1.out")"
 }
-for plan in code again recovery wrong; do
-    try $plan
+while [ $# -gt 1 ]; do
+    try "$1"
+    shift
 done
 mount -n -o remount,bind,ro "$store"
-try read-only
+try "$1"
+echo "growth $(($(size) - before))"
+echo "messages $(cat "$world$site/mail/all" 2>/dev/null | wc -l)"

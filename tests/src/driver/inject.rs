@@ -47,23 +47,46 @@ pub fn watch(report: &Path) -> Vec<OsString> {
     words
 }
 
+/// The same for the calls of the program alone, without those of programs that it starts.
+#[must_use]
+pub fn watch_one(report: &Path) -> Vec<OsString> {
+    alone(watch(report))
+}
+
+/// [`kill`] of the program alone: those that it started live on.
+#[must_use]
+pub fn kill_one(call: &Call) -> Vec<OsString> {
+    alone(kill(call))
+}
+
+fn alone(words: Vec<OsString>) -> Vec<OsString> {
+    words.into_iter().filter(|word| word != "-f").collect()
+}
+
 /// The calls in such a report, in their order.
 #[must_use]
 pub fn calls(report: &Path) -> Vec<Call> {
+    calls_since(report, "")
+}
+
+/// Those from the first on that has this word in it: a path, say.
+#[must_use]
+pub fn calls_since(report: &Path, word: &str) -> Vec<Call> {
     let text = fs::read_to_string(report).expect("strace's report (package strace)");
-    let names = text.lines().filter_map(|line| {
-        let call = line.split_once(' ')?.1.trim_start();
-        let (name, _) = call.split_once('(')?;
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(name)
+    let first = text.lines().position(|line| line.contains(word)).expect("a call with this word");
+    let calls = text.lines().enumerate().filter_map(|(number, line)| {
+        // With -f, a process number comes first.
+        let name = line.split_once('(')?.0.rsplit(' ').next()?;
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_name.then_some((number, name))
     });
     let mut seen = BTreeMap::<&str, usize>::new();
-    names
-        .map(|name| {
-            let nth = seen.entry(name).or_default();
-            *nth += 1;
-            Call { name: name.to_owned(), nth: *nth }
-        })
-        .collect()
+    let counted = calls.map(|(number, name)| {
+        let nth = seen.entry(name).or_default();
+        *nth += 1;
+        (number, Call { name: name.to_owned(), nth: *nth })
+    });
+    counted.filter(|(number, _)| *number >= first).map(|(_, call)| call).collect()
 }
 
 /// The words to put before a program that is killed when it makes this call, before the kernel does it.

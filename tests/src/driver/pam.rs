@@ -1,9 +1,11 @@
 //! libpam as an application sees it, and a conversation that answers from a list.
 
+use super::post::{self, Post};
 use super::{clock, code};
 use libc::{c_char, c_int, c_uint, c_void};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
+use std::path::PathBuf;
 use std::ptr;
 
 pub const SUCCESS: c_int = 0;
@@ -77,9 +79,17 @@ pub enum Answer {
     Fail(c_int),
     /// The code of the app with this secret, so many steps from the module's present.
     Code(String, i64),
+    /// The code of a message to this user: of the last one (0), of the one before it (1). It is waited for.
+    Sent(usize),
+    /// Six digits that no message had so far.
+    WrongSent,
+    /// The content of this file, which is waited for.
+    TextOf(PathBuf),
+    /// Not an answer: first, wait until this file is there.
+    Await(PathBuf),
     /// Not an answer: first, the application changes PAM_USER.
     User(Vec<u8>),
-    /// Not an answer: first, the clock goes on by these seconds.
+    /// Not an answer: first, these seconds pass; or the clock is set back by them.
     Advance(i64),
     /// Not an answer: first, all processes of a race wait for each other.
     Gate,
@@ -94,6 +104,8 @@ pub struct Conversation {
     pub events: Vec<Event>,
     /// Where the processes of a race wait; called at [`Answer::Gate`].
     pub gate: fn(),
+    /// Where the codes are that were sent.
+    pub post: Option<Post>,
     handle: *mut Opaque,
 }
 
@@ -109,9 +121,14 @@ impl Conversation {
                 Answer::User(name) => set_text(self.handle, ITEM_USER, &name),
                 Answer::Advance(seconds) => clock::advance(seconds),
                 Answer::Gate => (self.gate)(),
+                Answer::Await(path) => post::wait_for(|| path.exists().then_some(())),
                 answer => return Some(answer),
             }
         }
+    }
+
+    fn post(&self) -> &Post {
+        self.post.as_ref().expect("a plan with `mail` and `user`")
     }
 
     /// One message in, its answer out: the text to hand over, or the code to fail with.
@@ -129,6 +146,9 @@ impl Conversation {
         match self.next() {
             Some(Answer::Text(text)) => Ok(Some(text)),
             Some(Answer::Code(secret, steps)) => Ok(Some(code::at(&secret, clock::now(), steps).into())),
+            Some(Answer::Sent(back)) => Ok(Some(self.post().code(back).into())),
+            Some(Answer::WrongSent) => Ok(Some(self.post().wrong_code().into())),
+            Some(Answer::TextOf(path)) => Ok(Some(post::wait_for(|| std::fs::read(&path).ok()))),
             Some(Answer::Fail(code)) => Err(code),
             Some(Answer::Nothing) => Err(SUCCESS),
             Some(_) => Ok(None),
@@ -230,6 +250,7 @@ impl Transaction {
             answers: start.answers,
             events: Vec::new(),
             gate: start.gate,
+            post: None,
             handle: ptr::null_mut(),
         }));
         let conv = Conv { converse: start.talks.then_some(converse as Converse), data: conversation.cast() };
@@ -294,6 +315,12 @@ impl Transaction {
     pub fn take_events(&mut self) -> Vec<Event> {
         // SAFETY: alive until the transaction is dropped, and no call of libpam is under way.
         std::mem::take(unsafe { &mut (*self.conversation).events })
+    }
+
+    /// Where the codes are that are sent.
+    pub fn set_post(&mut self, post: Option<Post>) {
+        // SAFETY: as above.
+        unsafe { (*self.conversation).post = post };
     }
 
     /// Answers for the prompts to come, instead of those that are left.

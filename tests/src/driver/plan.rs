@@ -3,6 +3,7 @@
 use super::clock::{self, Clock};
 use super::line;
 use super::pam::Answer;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -49,6 +50,25 @@ impl Plan {
     #[must_use]
     pub fn say_code(self, secret: &str, steps: i64) -> Self {
         self.answer(&Answer::Code(secret.into(), steps))
+    }
+
+    /// The answer is the code of the last message to this user.
+    #[must_use]
+    pub fn say_sent(self) -> Self {
+        self.answer(&Answer::Sent(0))
+    }
+
+    /// What the first factor was shown, as a password.
+    #[must_use]
+    pub fn password(self, typed: impl AsRef<[u8]>) -> Self {
+        self.with("env", [b"TWOFA_TEST_PASSWORD=", typed.as_ref()].concat())
+    }
+
+    /// No password was shown.
+    #[must_use]
+    pub fn no_password(self) -> Self {
+        // pam_putenv(3): without `=` the variable is removed.
+        self.with("env", "TWOFA_TEST_PASSWORD")
     }
 
     #[must_use]
@@ -109,6 +129,10 @@ pub fn print_answer(answer: &Answer) -> Vec<u8> {
         Answer::Nothing => b"nothing".to_vec(),
         Answer::Fail(code) => format!("fail:{code}").into(),
         Answer::Code(secret, steps) => format!("code:{secret} {steps}").into(),
+        Answer::Sent(back) => format!("sent:{back}").into(),
+        Answer::WrongSent => b"wrong-sent".to_vec(),
+        Answer::TextOf(path) => [b"text-of:", path.as_os_str().as_bytes()].concat(),
+        Answer::Await(path) => [b"await:", path.as_os_str().as_bytes()].concat(),
         Answer::User(name) => [b"user:", name.as_slice()].concat(),
         Answer::Advance(seconds) => format!("advance:{seconds}").into(),
         Answer::Gate => b"gate".to_vec(),
@@ -127,6 +151,10 @@ fn parse_answer(line: &[u8]) -> Answer {
         b"user" => Answer::User(value.into()),
         b"advance" => Answer::Advance(text().parse().expect("seconds")),
         b"gate" => Answer::Gate,
+        b"sent" => Answer::Sent(text().parse().expect("how far back")),
+        b"wrong-sent" => Answer::WrongSent,
+        b"text-of" => Answer::TextOf(OsStr::from_bytes(value).into()),
+        b"await" => Answer::Await(OsStr::from_bytes(value).into()),
         b"code" => {
             let (secret, steps) = text().split_once(' ').expect("a secret and steps");
             Answer::Code(secret.into(), steps.parse().expect("steps"))

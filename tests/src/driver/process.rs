@@ -17,6 +17,7 @@ pub fn picture() -> Picture {
     picture.insert("limits".into(), read("limits"));
     picture.insert("timers".into(), read("timers"));
     picture.insert("fds".into(), format!("{:?}", descriptors()));
+    picture.insert("children".into(), format!("{:?}", children()));
     picture.insert("cwd".into(), format!("{:?}", std::env::current_dir()));
     picture.insert("locale".into(), locale());
     let environment: Vec<_> = std::env::vars_os().collect();
@@ -88,6 +89,14 @@ pub fn descriptors() -> BTreeMap<String, String> {
         Some((path.display().to_string(), target.display().to_string()))
     });
     known.filter(|(_, target)| !target.starts_with("/proc/")).collect()
+}
+
+/// Children of this thread, dead ones included that nobody has waited for.
+#[must_use]
+pub fn children() -> Vec<String> {
+    let path = format!("/proc/self/task/{}/children", std::process::id());
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 fn locale() -> String {

@@ -1,12 +1,15 @@
 //! A policy, a store and a PAM stack in a folder of their own.
 
 use super::plan::Plan;
+use super::post::{self, Message};
 use super::transcript::Transcript;
 use super::{clock, code, inject};
+use crate::root::require_root;
 use crate::syslog::Log;
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,10 @@ pub struct Site {
     /// A second in the middle of a code's time, near the present. Tests count from it.
     pub time: i64,
     runs: AtomicU32,
+    /// Lines of the auth stack before ours.
+    before: String,
+    /// Codes are sent here.
+    sends: bool,
 }
 
 /// What a user has in hand after enrolling.
@@ -61,6 +68,9 @@ impl Run {
 /// The service of most plans; some are sshd's.
 pub const SERVICE: &str = "test";
 
+/// Whom hooks run as: somebody whom every machine has.
+const NOBODY: u32 = 65534;
+
 impl Site {
     /// Nobody is enrolled; the policy asks for the app.
     #[must_use]
@@ -81,10 +91,98 @@ impl Site {
             log: Log::listen(&dir.join("log")),
             time: now - now.rem_euclid(code::STEP) + code::STEP / 2,
             runs: AtomicU32::new(0),
+            before: String::new(),
+            sends: false,
             dir,
         };
         site.write_stack("");
         site
+    }
+
+    /// Nobody is enrolled; the policy has these methods, and a gateway that keeps what is sent.
+    #[must_use]
+    pub fn sending(methods: &[&str]) -> Self {
+        let site = Self::sending_empty();
+        site.write_policy(&site.sending_policy(methods));
+        site.admin_ok(&["init", "--yes"], "");
+        site
+    }
+
+    /// A gateway and a first factor, and neither a policy nor a store.
+    #[must_use]
+    pub fn sending_empty() -> Self {
+        // A hook runs as somebody else.
+        require_root();
+        let mut site = Self::empty();
+        for (name, from) in [("helper", helper()), ("first_factor.so", first_factor())] {
+            fs::copy(from, site.path(name)).expect("programs can be copied");
+        }
+        make_folder(&site.path("mail"));
+        chown(site.path("mail"), Some(NOBODY), Some(NOBODY)).expect("root gives it away");
+        site.write_hook(&post::gateway(&site.path("mail")));
+        site.before = format!("auth required {}\n", site.path("first_factor.so").display());
+        site.sends = true;
+        site.write_stack("");
+        site
+    }
+
+    /// The program that is handed each message.
+    pub fn write_hook(&self, script: &str) {
+        write(&self.path("hook"), 0o755, script.as_bytes());
+    }
+
+    /// A hook that does nothing but this.
+    pub fn write_short_hook(&self, line: &str) {
+        self.write_hook(&format!("#!/bin/sh\ncat >/dev/null\n{line}\n"));
+    }
+
+    /// [`Site::policy`] with these methods and all that is needed to send.
+    #[must_use]
+    pub fn sending_policy(&self, methods: &[&str]) -> String {
+        let dir = self.dir.display();
+        let top = format!("methods = {methods:?}\nhelper = \"{dir}/helper\"\nsupport = \"Call 42.\"");
+        let channel = format!("hook = \"{dir}/hook\"\nhook_user = \"nobody\"\n");
+        format!(
+            "{}[sms]\n{channel}prefixes = [\"+48\", \"+49\"]\n[email]\n{channel}",
+            self.policy().replace("methods = [\"app\"]", &top)
+        )
+    }
+
+    /// All messages by now.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        post::messages(&self.path("mail"))
+    }
+
+    /// Gives a user who may be new a telephone number or addresses, as arguments of twofa-admin.
+    #[track_caller]
+    pub fn contact(&self, user: &str, contacts: &[&str]) {
+        let known = self.admin(&["user", "show", user], "").status.success();
+        let command = if known { "set" } else { "add" };
+        self.admin_ok(&[&["user", command, user], contacts].concat(), "");
+    }
+
+    /// A new set of recovery codes.
+    #[track_caller]
+    pub fn recovery(&self, user: &str) -> Vec<String> {
+        recovery_codes(&self.admin_ok(&["recovery", "new", user], "saved\n"))
+    }
+
+    /// Programs of this site that still run: helpers, and hooks with what they started.
+    #[must_use]
+    pub fn processes(&self) -> Vec<String> {
+        let dir = self.dir.to_string_lossy().into_owned();
+        let all = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+        let of_site = |path: PathBuf| {
+            let program = fs::read_link(path.join("exe")).unwrap_or_default();
+            let read = |name| fs::read(path.join(name)).unwrap_or_default();
+            let words = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+            let begun_here = program.starts_with(&self.dir) || words.contains(&dir);
+            // A hook works in its mailbox.
+            let works_here = fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&self.dir));
+            (begun_here || works_here).then(|| format!("{} {words}", path.display()))
+        };
+        all.filter_map(of_site).collect()
     }
 
     #[must_use]
@@ -117,6 +215,7 @@ impl Site {
     pub fn write_lines(&self, module: &Path, arguments: &str) {
         let line = |phase| format!("{phase} required {} {arguments}\n", module.display());
         let lines = ["auth", "account", "session", "password"].map(line).concat();
+        let lines = [self.before.as_str(), &lines].concat();
         self.write_service(SERVICE, &lines);
         self.write_service("sshd", &lines);
     }
@@ -200,7 +299,12 @@ impl Site {
     /// A plan whose application does not say who logs in.
     #[must_use]
     pub fn nobody(&self) -> Plan {
-        Plan::new(&self.path("pam.d"), SERVICE).at(self.time)
+        let plan = Plan::new(&self.path("pam.d"), SERVICE).at(self.time);
+        if self.sends {
+            let mail = self.path("mail");
+            return plan.with("mail", mail.as_os_str().as_bytes()).password("hunter2 and more");
+        }
+        plan
     }
 
     /// The result of one authentication with the factor's code, so many steps from [`Site::time`].
@@ -336,6 +440,10 @@ fn admin() -> PathBuf {
     built("TWOFA_ADMIN", "release/twofa-admin", "cargo build --release -p twofa-admin")
 }
 
+fn helper() -> PathBuf {
+    built("TWOFA_HELPER", "release/twofa-helper", "cargo build --release -p twofa-helper")
+}
+
 fn built(variable: &str, default: &str, how: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let path = env::var_os(variable).map_or_else(|| target.join(default), PathBuf::from);
@@ -347,6 +455,10 @@ fn built(variable: &str, default: &str, how: &str) -> PathBuf {
 #[must_use]
 pub fn driver() -> PathBuf {
     beside("driver", "cargo build -p twofa-tests --bins")
+}
+
+fn first_factor() -> PathBuf {
+    beside("examples/libfirst_factor.so", "cargo build -p twofa-tests --examples")
 }
 
 fn preload() -> PathBuf {

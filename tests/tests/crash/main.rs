@@ -11,6 +11,7 @@
 mod changes;
 mod disk;
 mod logins;
+mod sends;
 
 use twofa_tests::driver::code;
 use twofa_tests::driver::pam::Answer;

@@ -11,10 +11,14 @@
 
 mod answers;
 mod broken;
+mod caps;
 mod codes;
+mod gateways;
 mod limits;
 mod names;
 mod phases;
+mod sends;
+mod unsent;
 
 use twofa_tests::driver::code;
 use twofa_tests::driver::pam::Answer;

@@ -90,7 +90,7 @@ fn twofa(folder: &Path, users: usize) -> String {
     let app =
         App { id: 0, label: "app".into(), secret: Secret::new(code::base32(&secret())), shape, added: 0 };
     let names: Vec<String> = (0..users).map(user).collect();
-    let factors = || Factors { apps: vec![app.clone()], recovery: None };
+    let factors = || Factors { apps: vec![app.clone()], ..Factors::default() };
     // The numbers that `interpose` gives to these names.
     let entries = names.iter().zip(700_000..).map(|(name, uid)| (name.as_str(), uid, factors()));
     assert_eq!(store.add_all(entries).expect("users"), users);

@@ -3,7 +3,8 @@
 //! Lines of a plan, in any order: `confdir`, `service`, `user`, `clock`, `answer` (in turn), `flags`,
 //! `set ITEM=VALUE`, `env NAME=VALUE`, `limit NAME=NUMBER`, and `call`, in the order of the calls:
 //! one of libpam's six functions, `user=NAME`, `clock=…`, `answers` (start the list of answers again)
-//! or `restart` (end the handle and start a new one). See `race`, `repeat` and `torn` for `mode`.
+//! or `restart` (end the handle and start a new one). `mail` is where sent codes are kept. See `race`, `repeat` and
+//! `torn` for `mode`, `host` for what kind of program this one is to be.
 //!
 //! The transcript is written at the end: nothing that the driver itself does happens during a call,
 //! and whatever is on its standard output comes from the module.
@@ -17,6 +18,7 @@
     reason = "a broken test says so and stops; it talks to libpam, and it measures time"
 )]
 
+mod host;
 #[path = "../../interpose.rs"]
 mod interpose;
 mod race;

@@ -2,7 +2,7 @@
 //!
 //! `processes N`, `rounds N`, `step SECONDS` (the clock between two rounds), `release start` (all wait
 //! before pam_start) or `release prompt` (all wait with the code in hand, as sessions of people do);
-//! `users NAME…` in turn instead of one user; `round-answer` in turn instead of the answers, and `give-up`
+//! `users NAME…` in turn instead of one user; `addresses N`: from so many client addresses in turn; `round-answer` in turn instead of the answers, and `give-up`
 //! to answer the next prompt with nothing.
 
 use crate::Events;
@@ -37,7 +37,8 @@ fn round_of(plan: &Plan, number: i64) -> Plan {
     let own = plan.all("round-answer");
     let own = usize::try_from(number).ok().and_then(|number| own.get(number).copied());
     let answers = own.map_or_else(|| plan.all("answer"), |answer| vec![answer]);
-    let words = ["confdir", "service", "user", "set", "env", "flags", "processes", "release"];
+    let words =
+        ["confdir", "service", "user", "set", "env", "flags", "processes", "release", "mail", "addresses"];
     let mut round = Plan::default();
     for (word, value) in
         words.iter().flat_map(|word| plan.all(word).into_iter().map(move |value| (word, value)))
@@ -99,7 +100,11 @@ fn accident(pid: i32, round: i64) -> Option<String> {
 fn child(plan: &Plan, round: i64, index: usize, mut results: File) -> ! {
     let users = plan.all("users");
     let mine = (!users.is_empty()).then(|| users[index % users.len()]);
-    let plan = mine.map_or_else(|| plan.clone(), |user| plan.clone().with("user", user));
+    let mut plan = mine.map_or_else(|| plan.clone(), |user| plan.clone().with("user", user));
+    if let Some(addresses) = plan.number("addresses") {
+        let host = index % usize::try_from(addresses).expect("addresses");
+        plan = plan.with("set", format!("rhost=198.18.{}.{}", host / 256, host % 256));
+    }
     if plan.text("release") != Some("prompt") {
         gate();
     }

@@ -1,6 +1,6 @@
 //! `mode repeat`: `times N` authentications in one process, the clock going on by `step` seconds.
 //!
-//! Reports how often each result came, and memory and descriptors after the first tenth (caches are warm
+//! Reports how often each result came, and memory, descriptors and children after the first tenth (caches are warm
 //! then) and at the end. It keeps nothing of a single login: that would be growth of its own.
 
 use crate::Events;
@@ -33,5 +33,6 @@ pub(crate) fn run(plan: &Plan) -> Events {
 fn measure(events: &mut Events, when: &str) {
     let open = process::descriptors().len();
     events.push((format!("descriptors-{when}"), open.to_string().into()));
+    events.push((format!("children-{when}"), process::children().len().to_string().into()));
     events.push((format!("resident-{when}"), process::resident().to_string().into()));
 }

@@ -1,12 +1,14 @@
 //! One process that makes the calls of the plan, one after another.
 
-use crate::Events;
+use crate::{Events, host};
 use std::time::Instant;
 use twofa_tests::driver::pam::{Start, Transaction};
+use twofa_tests::driver::post::Post;
 use twofa_tests::driver::{clock, plan::Plan, process};
 
 pub(crate) fn run(plan: &Plan) -> Events {
     let mut events = Events::new();
+    let host = host::Host::like(plan);
     if plan.last("close-std").is_some() {
         close_standard();
     }
@@ -30,6 +32,7 @@ pub(crate) fn run(plan: &Plan) -> Events {
         }
     }
     drop(transaction);
+    events.extend(host.child_ended());
     old.iter().for_each(|(resource, limit)| set_limit(*resource, limit));
     let open = process::descriptors().len();
     events.push(("descriptors".into(), open.to_string().into()));
@@ -70,6 +73,7 @@ pub(crate) fn start(plan: &Plan, gate: fn()) -> Result<Transaction, i32> {
         answers: plan.answers("answer").into(),
         gate,
     })?;
+    transaction.set_post(Post::of(plan));
     for item in plan.all("set") {
         let (name, value) = split(item);
         transaction.set(name, value);
@@ -101,6 +105,7 @@ fn lower((name, number): (&str, &str)) -> (Resource, libc::rlimit) {
         "nofile" => libc::RLIMIT_NOFILE,
         "fsize" => libc::RLIMIT_FSIZE,
         "as" => libc::RLIMIT_AS,
+        "nproc" => libc::RLIMIT_NPROC,
         _ => panic!("no limit {name}"),
     };
     let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
