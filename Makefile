@@ -40,6 +40,7 @@ demo:
 test:
 	$(call stage,installing what the tests need,sh tests/prepare test)
 	@$(MAKE) --no-print-directory lint build panic
+	$(call stage,building the security key of software,$(CARGO) build --quiet --locked -p twofa-softkey)
 	$(call stage,building the tests,$(CARGO) test --quiet --locked --workspace --no-run)
 	$(call stage,running the tests,$(CARGO) test --locked --workspace)
 

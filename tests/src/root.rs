@@ -50,8 +50,12 @@ pub fn target() -> PathBuf {
     tests.parent().unwrap_or(tests).join(target)
 }
 
-fn cache_dir() -> PathBuf {
-    env::var_os("TWOFA_CACHE").map_or_else(|| target().join("e2e"), PathBuf::from)
+/// Where roots and disks are kept. Nobody but root may look inside: they hold set-uid programs that get no
+/// security updates.
+pub(crate) fn cache_dir() -> PathBuf {
+    let cache = env::var_os("TWOFA_CACHE").map_or_else(|| target().join("e2e"), PathBuf::from);
+    DirBuilder::new().recursive(true).mode(0o700).create(&cache).expect("the cache directory (TWOFA_CACHE)");
+    cache
 }
 
 /// Everything the content of a root depends on.
@@ -79,23 +83,34 @@ impl Recipe {
             // pam_motd would run these programs at every login.
             "--customize-hook=rm -f \"$1/etc/update-motd.d/\"*",
         ];
-        Self {
-            suite: env::var("TWOFA_SUITE").unwrap_or_else(|_| codename()),
-            sources: env::var_os("TWOFA_SOURCES").map_or_else(own_sources, PathBuf::from),
-            arguments: arguments.map(str::to_owned).to_vec(),
-        }
+        Self { suite: suite(), sources: sources(), arguments: arguments.map(str::to_owned).to_vec() }
     }
 
     fn hash(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(&self.suite);
-        hash.update(fs::read(&self.sources).expect("the package sources of this machine"));
-        for argument in &self.arguments {
-            hash.update(argument);
-            hash.update([0]);
-        }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hash_of(&self.suite, &self.sources, &self.arguments)
     }
+}
+
+/// What a recipe with these texts leads to on this machine, in 16 characters.
+pub(crate) fn hash_of(suite: &str, sources: &Path, texts: &[String]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(suite);
+    hash.update(fs::read(sources).expect("the package sources of this machine"));
+    for text in texts {
+        hash.update(text);
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The release to build.
+pub(crate) fn suite() -> String {
+    env::var("TWOFA_SUITE").unwrap_or_else(|_| codename())
+}
+
+/// The file that says where its packages are.
+pub(crate) fn sources() -> PathBuf {
+    env::var_os("TWOFA_SOURCES").map_or_else(own_sources, PathBuf::from)
 }
 
 /// `bookworm`, `noble`: the host's own release, so that what was built here also runs there.
@@ -127,8 +142,6 @@ fn own_sources() -> PathBuf {
 }
 
 fn prepare(recipe: &Recipe, cache: &Path) -> Root {
-    // Nobody but root may look inside: the root holds set-uid programs that get no security updates.
-    DirBuilder::new().recursive(true).mode(0o700).create(cache).expect("the cache directory (TWOFA_CACHE)");
     let hash = recipe.hash();
     let tar = cache.join(format!("root-{}-{hash}.tar", recipe.suite));
     let lower = cache.join(format!("root-{}-{hash}", recipe.suite));
@@ -166,7 +179,8 @@ fn unpack(tar: &Path, lower: &Path) {
     fs::rename(&partial, lower).expect("the unpacked root in its place");
 }
 
-fn run(command: &mut Command, hint: &str) {
+/// Runs a command that has to succeed.
+pub(crate) fn run(command: &mut Command, hint: &str) {
     let output =
         command.output().unwrap_or_else(|error| panic!("{:?}: {error}; {hint}", command.get_program()));
     assert!(

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{mem, str, thread};
@@ -19,11 +20,13 @@ use crate::namespace::Namespace;
 /// Wide and high enough for the QR code of a long address.
 const SIZE: Winsize = Winsize { ws_row: 60, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
 
-/// A program that runs on its own terminal inside a world.
+/// A program that runs on its own terminal inside a world, or a line to a terminal that something else runs on.
 pub struct Terminal {
     name: String,
-    nsenter: Child,
+    /// What runs the program (`nsenter` or `setsid`); none at the end of a line.
+    runner: Option<Child>,
     pty: File,
+    patience: Duration,
     /// All that was shown, without carriage returns.
     screen: String,
     /// The first bytes of a character whose rest was not read yet.
@@ -37,24 +40,46 @@ impl Terminal {
     /// Starts `command` (program and arguments) as root on a new terminal inside.
     pub fn start(world: &Namespace, command: &[&str]) -> Self {
         // From the devpts inside: login looks for the name of its terminal there.
-        let pty = File::options().read(true).write(true).open(world.path("/dev/pts/ptmx")).expect("a pty");
+        Self::run(&mut world.command("setsid"), &world.path("/dev/pts/ptmx"), command)
+    }
+
+    /// Starts `command` on a new terminal of the machine itself.
+    pub fn outside(command: &[&str]) -> Self {
+        Self::run(&mut Command::new("setsid"), Path::new("/dev/ptmx"), command)
+    }
+
+    /// At the other end of this line there is a terminal already.
+    pub fn attached(name: &str, line: OwnedFd) -> Self {
+        Self::new(name.to_owned(), None, line.into())
+    }
+
+    fn run(setsid: &mut Command, ptmx: &Path, command: &[&str]) -> Self {
+        let pty = File::options().read(true).write(true).open(ptmx).expect("a pty");
         unlockpt(&pty).expect("a pty");
         let side = ioctl_tiocgptpeer(&pty, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a pty");
         tcsetwinsize(&side, SIZE).expect("the size of the terminal");
         // setsid makes it the controlling terminal: ssh, login and su insist on that.
-        let nsenter = on_all_streams(world.command("setsid").args(["--ctty", "--wait"]).args(command), &side)
-            .spawn()
-            .expect("nsenter");
+        let runner = on_all_streams(setsid.args(["--ctty", "--wait"]).args(command), &side).spawn();
+        Self::new(command.join(" "), Some(runner.expect("setsid or nsenter (package util-linux)")), pty)
+    }
+
+    fn new(name: String, runner: Option<Child>, pty: File) -> Self {
         Self {
-            name: command.join(" "),
-            nsenter,
+            name,
+            runner,
             pty,
+            patience: PATIENCE,
             screen: String::new(),
             partial: Vec::new(),
             read: 0,
             ended: false,
         }
+    }
+
+    /// Waits so long for what is expected, instead of [`PATIENCE`].
+    pub fn wait_for(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Waits until `text` is shown after what was expected before. Returns what came in front of it.
@@ -67,7 +92,7 @@ impl Terminal {
     /// Waits for the first of several texts; returns which one it was and what came in front of it.
     #[track_caller]
     pub fn expect_any(&mut self, texts: &[&str]) -> (usize, String) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             let unread = &self.screen[self.read..];
             let found =
@@ -80,8 +105,9 @@ impl Terminal {
             assert!(!self.ended, "`{}` ended without showing {texts:?}. {}", self.name, self.shown());
             assert!(
                 self.fill(end),
-                "`{}` did not show {texts:?} within {PATIENCE:?}. {}",
+                "`{}` did not show {texts:?} within {:?}. {}",
                 self.name,
+                self.patience,
                 self.shown()
             );
         }
@@ -109,11 +135,13 @@ impl Terminal {
     /// Waits until the program has ended. Returns its exit code; 128 + number after a signal.
     #[track_caller]
     pub fn end(&mut self) -> i32 {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while !self.ended {
-            assert!(self.fill(end), "`{}` did not end within {PATIENCE:?}. {}", self.name, self.shown());
+            let patience = self.patience;
+            assert!(self.fill(end), "`{}` did not end within {patience:?}. {}", self.name, self.shown());
         }
-        let status = self.nsenter.wait().expect("the end of nsenter");
+        let runner = self.runner.as_mut().expect("a program, and not a line to a terminal");
+        let status = runner.wait().expect("the end of the program");
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
     }
 
@@ -134,16 +162,32 @@ impl Terminal {
         &self.screen[self.read..]
     }
 
+    /// Reads what was shown up to now.
+    pub fn catch_up(&mut self) {
+        while !self.ended && self.fill(Instant::now()) {}
+    }
+
+    /// Forgets all that was shown up to now.
+    pub fn clear(&mut self) {
+        self.catch_up();
+        self.screen.clear();
+        self.read = 0;
+    }
+
     /// Kills the program at once, as a closed laptop would.
     pub fn kill(&mut self) {
-        // nsenter waits outside; the program is its only child.
-        let nsenter = self.nsenter.id();
-        let children =
-            fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children")).unwrap_or_default();
+        let Some(runner) = &mut self.runner else { return };
+        // It waits outside; the program is its only child.
+        let id = runner.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        let _ = self.nsenter.wait();
+        // setsid has become the program itself, unless it had to fork.
+        if children.is_empty() {
+            let _ = runner.kill();
+        }
+        let _ = runner.wait();
     }
 
     /// Closes the terminal, as an unplugged console or a closed window does: the program gets SIGHUP.
@@ -151,7 +195,8 @@ impl Terminal {
     pub fn hang_up(mut self) {
         self.pty = File::open("/dev/null").expect("/dev/null");
         let end = Instant::now() + PATIENCE;
-        while self.nsenter.try_wait().expect("the state of a child").is_none() {
+        let runner = self.runner.as_mut().expect("a program, and not a line to a terminal");
+        while runner.try_wait().expect("the state of a child").is_none() {
             assert!(Instant::now() < end, "`{}` goes on without its terminal. {}", self.name, self.shown());
             thread::sleep(Duration::from_millis(5));
         }
@@ -182,7 +227,8 @@ impl Terminal {
         self.screen.push_str(&String::from_utf8_lossy(&bytes).replace('\r', ""));
     }
 
-    fn shown(&self) -> String {
+    /// The screen, for the message of a failure.
+    pub fn shown(&self) -> String {
         format!("The screen:\n{}\n----", self.screen)
     }
 }

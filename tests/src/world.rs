@@ -349,8 +349,8 @@ fn content(mut file: File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Tests the release build: the one that is shipped.
-fn artifact(variable: &str, built: &str) -> PathBuf {
+/// The release build of a part of the product, the one that is shipped; or what the variable says.
+pub fn artifact(variable: &str, built: &str) -> PathBuf {
     let path =
         env::var_os(variable).map_or_else(|| root::target().join("release").join(built), PathBuf::from);
     assert!(
