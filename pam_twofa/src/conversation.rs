@@ -4,7 +4,7 @@ use pam::constants::{PAM_ERROR_MSG, PAM_PROMPT_ECHO_OFF, PAM_SILENT, PAM_TEXT_IN
 use pam::conv::Conv;
 use pam::items::AuthTok;
 use pam::module::PamHandle;
-use twofa::code::Answer;
+use twofa::code::{Answer, Secret};
 use twofa::login::{Event, Notice, Prompt};
 use twofa::{message, ports};
 
@@ -29,6 +29,7 @@ impl ports::Conversation for PamConversation<'_> {
             Notice::RecoveryCodesLeft(_)
             | Notice::NothingTyped
             | Notice::NotOffered
+            | Notice::TouchKey
             | Notice::TooSoon { .. } => PAM_TEXT_INFO,
             _ => PAM_ERROR_MSG,
         };
@@ -48,7 +49,14 @@ impl ports::Conversation for PamConversation<'_> {
                 // The first factor's token: an application that answers every prompt with it sends no codes.
                 let password = self.pamh.get_item::<AuthTok<'_>>().ok().flatten();
                 let password = password.as_ref().map(AuthTok::as_bytes);
-                Event::Answer(Answer::parse(answer.as_bytes(), password))
+                let answered = Answer::parse(answer.as_bytes(), password);
+                match (prompt, answered) {
+                    // A PIN may look like a code; a recovery code or a wish looks like no PIN.
+                    (Prompt::Pin { .. }, Answer::Code(_) | Answer::Malformed | Answer::Password) => {
+                        Event::Pin(Secret::new(answer.as_bytes()))
+                    }
+                    (_, answered) => Event::Answer(answered),
+                }
             }
             Ok(None) => Event::NoAnswer,
             Err(_) => Event::Gone,

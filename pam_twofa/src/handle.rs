@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use twofa::code;
 use twofa::log::Who;
 use twofa::policy::Request;
+use twofa::sshkey::SkKey;
 
 /// The only service whose word about SSH keys and addresses counts: any other caller can set these variables.
 const SSHD: &str = "sshd";
@@ -77,6 +78,30 @@ fn is_publickey(line: &str) -> bool {
     method == Some("publickey") && is_word(kind) && is_word(blob) && words.next().is_none()
 }
 
+/// The keys of security keys that sshd accepted in this login. Only its own word counts, and only sshd's.
+pub(crate) fn ssh_keys(pamh: &PamHandle, service: &str) -> Vec<SkKey> {
+    if service != SSHD {
+        return Vec::new();
+    }
+    SkKey::accepted(&ffi::getenv(pamh, c"SSH_AUTH_INFO_0").unwrap_or_default())
+}
+
+/// Whether the user sits at this host: a key plugged into it is asked for by nobody else. Neither an address nor a
+/// name says so, nor any terminal that somebody from afar may have.
+pub(crate) fn is_local(pamh: &PamHandle, service: &str) -> bool {
+    service != SSHD
+        && rhost(pamh).is_empty()
+        && is_console(&text(pamh.get_item::<Tty<'_>>().ok().flatten().map(|item| item.0)))
+}
+
+/// A virtual or serial console, or a display of this host.
+fn is_console(tty: &str) -> bool {
+    let tty = tty.strip_prefix("/dev/").unwrap_or(tty);
+    let number = |prefix: &str| tty.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    tty == "console" || ["tty", "ttyS", "hvc", ":"].iter().filter_map(|prefix| number(prefix)).any(is_number)
+}
+
 /// Whether a password or key was shown before this module's turn: not sshd's junk for a user whom it will refuse.
 /// Whether it was right is for the stack to say, which must not get here when it was not.
 pub(crate) fn first_factor(pamh: &PamHandle, service: &str) -> bool {
@@ -111,7 +136,7 @@ fn borrowed(item: Option<&CStr>) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_publickey, parse_address};
+    use super::{is_console, is_publickey, parse_address};
 
     #[test]
     fn addresses_are_numeric() {
@@ -147,6 +172,28 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(is_publickey(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_a_terminal_of_this_host_is_local() {
+        for tty in ["/dev/tty1", "tty12", "/dev/ttyS0", "console", "/dev/console", "hvc0", ":0", ":12"] {
+            assert!(is_console(tty), "{tty}");
+        }
+        for tty in [
+            "",
+            "/dev/pts/0",
+            "pts/1",
+            "ssh",
+            "tty",
+            "ttyS",
+            "/dev/tty1x",
+            "localhost:10.0",
+            ":0.0",
+            ":",
+            "/tty1",
+        ] {
+            assert!(!is_console(tty), "{tty}");
         }
     }
 }

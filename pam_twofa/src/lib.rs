@@ -6,12 +6,14 @@ mod conversation;
 mod courier;
 mod ffi;
 mod handle;
+mod keys;
 mod store;
 
 use arguments::Arguments;
 use conversation::PamConversation;
 use courier::HookCourier;
 use handle::Proven;
+use keys::PluggedKeys;
 use pam::constants::{PamFlag, PamResultCode};
 use pam::module::{PamHandle, PamHooks};
 use std::ffi::CStr;
@@ -114,9 +116,16 @@ impl Call {
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
         let loaded = load(&arguments, &log);
         let address = handle::address(pamh, &service);
-        let first_factor = handle::first_factor(pamh, &service);
-        let host = system::host();
-        let request = Request { service, user, known: None, address, first_factor, host };
+        let request = Request {
+            known: None,
+            address,
+            first_factor: handle::first_factor(pamh, &service),
+            local: handle::is_local(pamh, &service),
+            ssh_keys: handle::ssh_keys(pamh, &service),
+            host: system::host(),
+            service,
+            user,
+        };
         Ok(Self { arguments, log, loaded, request, unknowable: false }.look_up())
     }
 
@@ -159,9 +168,10 @@ impl Call {
         let store = LoginStore::new(&config.store, policy, &self.request);
         let mut store = LoggedStore { store, log: &self.log, who: who.clone() };
         let mut courier = HookCourier { policy, request: &self.request, log: &self.log, who };
+        let mut keys = PluggedKeys { policy, log: &self.log };
         let clock = system::Clock::start();
         let login = Login::new(policy, &self.request, &seed);
-        let verdict = drive::run(login, &mut store, &mut talk, &mut courier, &|| clock.now());
+        let verdict = drive::run(login, &mut store, &mut talk, &mut courier, &mut keys, &|| clock.now());
         if handle::user(pamh).as_deref() == Some(self.request.user.as_str()) {
             verdict
         } else {
@@ -241,6 +251,8 @@ fn code(verdict: &Verdict) -> PamResultCode {
             Admission::App { .. }
             | Admission::Recovery { .. }
             | Admission::Sent { .. }
+            | Admission::Key { .. }
+            | Admission::SshKey { .. }
             | Admission::Proven
             | Admission::Inside
             | Admission::Exempt { .. }

@@ -36,6 +36,9 @@ impl ports::Store for LoggedStore<'_> {
 
     fn commit(&mut self, change: &Change, now: u64) -> Event {
         let event = self.store.commit(change, now);
+        if matches!((change, &event), (Change::Suspend(_), Event::Committed(_))) {
+            self.log.suspended(&self.who);
+        }
         self.logged(event)
     }
 }

@@ -3,11 +3,15 @@
 
 use crate::code::{RecoverySet, Secret, Shape, Tag};
 use crate::contact::{Address, Confirmable, Number};
+use crate::sshkey::SkKey;
+use crate::token::Credential;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Bounds of the lists in `State`, whose encoded size is fixed.
 pub const MAX_APPS: usize = 8;
+/// Of each kind.
+pub const MAX_KEYS: usize = 8;
 const MAX_SOURCES: usize = 16;
 /// As many messages as a user may be sent in a day.
 pub const MAX_SENDS: u8 = 20;
@@ -51,6 +55,26 @@ pub struct Factors {
     pub phone: Option<Confirmable<Number>>,
     /// A code sent by e-mail goes to all of these.
     pub addresses: Vec<Confirmable<Address>>,
+    pub keys: Vec<Key>,
+    pub ssh_keys: Vec<SshKey>,
+}
+
+/// A security key that is plugged into this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Names this key in `State`, for as long as it is enrolled.
+    pub id: u8,
+    pub label: String,
+    pub credential: Credential,
+    pub added: u64,
+}
+
+/// A security key that is plugged into the client, as an SSH key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshKey {
+    pub label: String,
+    pub key: SkKey,
+    pub added: u64,
 }
 
 /// One authenticator app.
@@ -129,6 +153,10 @@ pub enum Proof {
     Recovery(u8),
     /// The code that was sent.
     Sent(Tag),
+    /// A signature of this key, and the counter in it.
+    Key { key: u8, counter: u32 },
+    /// sshd accepted an enrolled key of a security key.
+    SshKey,
 }
 
 /// The newest time step that an app's code was accepted for.
@@ -146,6 +174,8 @@ pub enum Guess {
     Recovery,
     /// In place of the sent code with this tag, which bears only a few.
     Sent(Tag),
+    /// A security key's answer that proves nothing. No signature is guessed.
+    Key,
 }
 
 /// What a login, or `twofa-admin user unlock`, wants to change.
@@ -158,6 +188,8 @@ pub enum Change {
     /// A code is about to be sent, known by `tag` and good for so many seconds: counted before it is. This login had
     /// `earlier` ones.
     Send { tag: Tag, valid_for: u64, source: Source, number: Option<Number>, earlier: u8 },
+    /// This key's counter did not grow: there may be two of it. It counts no longer.
+    Suspend(u8),
     /// An administrator forgives all failures.
     Unlock,
 }
@@ -177,6 +209,8 @@ pub enum Conflict {
     /// Another message may be sent after so many seconds.
     TooSoon(u64),
     Capped(Cap),
+    /// The counter of this key did not grow.
+    CounterBack(u8),
 }
 
 /// Which limit of messages was reached.
@@ -205,6 +239,15 @@ pub struct State {
     challenge: Option<Challenge>,
     /// When messages were sent, for a day.
     sends: Vec<u64>,
+    counters: Vec<Counter>,
+}
+
+/// The highest signature counter that a key showed (CTAP 2.1, section 6.1.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Counter {
+    key: u8,
+    count: u32,
+    suspended: bool,
 }
 
 /// A sent code. There is one a user: the latest.
@@ -280,7 +323,7 @@ impl State {
             Change::Fail { guess, source } => {
                 self.refuse_if_locked(*guess, *source, limits, now)?;
                 next.charge_address(*source, limits, now);
-                if *guess != Guess::Recovery {
+                if matches!(guess, Guess::Code | Guess::Sent(_)) {
                     next.total = self.failures_in_all(now).saturating_add(1);
                     next.last_failure = now;
                 }
@@ -296,6 +339,10 @@ impl State {
                 next.count_send(&limits.sends, now)?;
                 let until = now.saturating_add(*valid_for);
                 next.challenge = Some(Challenge { tag: *tag, until, tries: SENT_TRIES });
+            }
+            Change::Suspend(key) => {
+                let known = next.take_counter(*key);
+                next.counters.push(Counter { suspended: true, ..known });
             }
             Change::Unlock => {
                 // Also ends what a clock that once ran far ahead had left behind.
@@ -352,6 +399,27 @@ impl State {
         self.spent.push(Spent { app, step });
     }
 
+    /// Whether this key's counter once did not grow.
+    pub fn is_suspended(&self, key: u8) -> bool {
+        self.counters.iter().any(|counter| counter.key == key && counter.suspended)
+    }
+
+    /// A key was enrolled, with the counter that it showed then.
+    pub fn set_counter(&mut self, key: u8, count: u32) {
+        self.forget_key(key);
+        self.counters.push(Counter { key, count, suspended: false });
+    }
+
+    /// A key was removed; its number may be given to another.
+    pub fn forget_key(&mut self, key: u8) {
+        self.counters.retain(|counter| counter.key != key);
+    }
+
+    fn take_counter(&mut self, key: u8) -> Counter {
+        let at = self.counters.iter().position(|counter| counter.key == key);
+        at.map_or(Counter { key, count: 0, suspended: false }, |at| self.counters.swap_remove(at))
+    }
+
     /// An app was removed; its number may be given to another.
     pub fn forget_app(&mut self, app: u8) {
         self.spent.retain(|spent| spent.app != app);
@@ -369,14 +437,24 @@ impl State {
         now: u64,
     ) -> Result<(), Conflict> {
         match (self.lock(source, limits, now), guess) {
-            // The hard stop is about guessing six digits; 120 bits are not guessed.
-            (None, _) | (Some(Lock::Total), Guess::Recovery) => Ok(()),
+            // The hard stop is about guessing six digits; 120 bits are not guessed. Locks are about guessing at all.
+            (None, _) | (Some(Lock::Total), Guess::Recovery) | (_, Guess::Key) => Ok(()),
             (Some(lock), _) => Err(Conflict::Locked(lock)),
         }
     }
 
     fn spend(&mut self, proof: &Proof, now: u64) -> Result<(), Conflict> {
         match proof {
+            Proof::SshKey => {}
+            Proof::Key { key, counter } => {
+                let known = self.take_counter(*key);
+                // A key without a counter says 0 for ever.
+                let grows = *counter > known.count || (*counter, known.count) == (0, 0);
+                if known.suspended || !grows {
+                    return Err(Conflict::CounterBack(*key));
+                }
+                self.counters.push(Counter { count: *counter, ..known });
+            }
             Proof::Sent(tag) => match self.challenge.take() {
                 Some(challenge) if challenge.tag == *tag && now < challenge.until => {}
                 Some(challenge) if challenge.tag == *tag => return Err(Conflict::Expired),
@@ -469,6 +547,7 @@ impl Proof {
             Self::App(_) => Guess::Code,
             Self::Recovery(_) => Guess::Recovery,
             Self::Sent(tag) => Guess::Sent(*tag),
+            Self::Key { .. } | Self::SshKey => Guess::Key,
         }
     }
 }
@@ -499,6 +578,9 @@ pub(crate) mod tests {
             last_failure: u64::MAX,
             challenge: Some(Challenge { tag: [u8::MAX; 32], until: u64::MAX, tries: u8::MAX }),
             sends: vec![u64::MAX; MAX_SENDS.into()],
+            counters: (0..MAX_KEYS as u8)
+                .map(|key| Counter { key, count: u32::MAX, suspended: true })
+                .collect(),
         }
     }
 
@@ -837,5 +919,50 @@ pub(crate) mod tests {
         let sent = after(&State::default(), 1, &send(1, 300), NOW);
         let hard = State { total: LIMITS.total, last_failure: NOW, ..sent };
         assert_eq!(hard.apply(&right_sent(1), &LIMITS, NOW), Err(Conflict::Locked(Lock::Total)));
+    }
+
+    fn touched(counter: u32) -> Change {
+        Change::Prove { proof: Proof::Key { key: 3, counter }, source: home(), typos: 0 }
+    }
+
+    #[test]
+    fn a_keys_counter_grows_or_stays_at_zero() {
+        let table =
+            [(0, 0, true), (0, 1, true), (1, 0, false), (1, 1, false), (1, 2, true), (u32::MAX, 0, false)];
+        for (before, after_it, good) in table {
+            let mut state = State::default();
+            state.set_counter(3, before);
+            let expected = if good { Ok(()) } else { Err(Conflict::CounterBack(3)) };
+            assert_eq!(
+                state.apply(&touched(after_it), &LIMITS, NOW).map(drop),
+                expected,
+                "{before} {after_it}"
+            );
+        }
+        let state = after(&State::default(), 1, &touched(5), NOW);
+        assert_eq!(state.apply(&touched(5), &LIMITS, NOW), Err(Conflict::CounterBack(3)));
+        let state = after(&state, 1, &Change::Suspend(3), NOW);
+        assert!(state.is_suspended(3) && !state.is_suspended(2));
+        assert_eq!(
+            state.apply(&touched(6), &LIMITS, NOW),
+            Err(Conflict::CounterBack(3)),
+            "also when it grows again"
+        );
+        let mut state = state;
+        state.set_counter(3, 0);
+        assert!(state.apply(&touched(1), &LIMITS, NOW).is_ok(), "enrolled anew");
+    }
+
+    /// Nobody guesses a signature: no lock keeps a key out, and a bad one sets off no hard stop.
+    #[test]
+    fn locks_are_not_for_keys() {
+        let hard = State { total: LIMITS.total, last_failure: NOW, ..State::default() };
+        let locked = after(&hard, 5, &wrong_recovery(), NOW);
+        assert!(locked.apply(&right(7, 0), &LIMITS, NOW).is_err());
+        assert!(locked.apply(&touched(1), &LIMITS, NOW).is_ok());
+        let by_ssh = Change::Prove { proof: Proof::SshKey, source: home(), typos: 0 };
+        assert!(locked.apply(&by_ssh, &LIMITS, NOW).is_ok());
+        let lied = Change::Fail { guess: Guess::Key, source: home() };
+        assert_eq!(after(&State::default(), 9, &lied, NOW).failures_in_all(NOW), 0);
     }
 }

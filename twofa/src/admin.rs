@@ -239,7 +239,7 @@ impl ExemptReport {
 /// What an administrator has to know about the methods of a policy, whatever the state of the host.
 pub fn notices(policy: &Policy) -> Vec<String> {
     let notice = |method: &Method| match method {
-        Method::App => None,
+        Method::App | Method::Key => None,
         Method::Sms => Some(
             "Codes by SMS are a restricted method (NIST SP 800-63B): a number can be taken over. Offer another one too.",
         ),

@@ -151,6 +151,7 @@ pub enum Word {
     App,
     Sms,
     Email,
+    Key,
     Resend,
 }
 
@@ -160,6 +161,7 @@ impl Word {
             "app" => Some(Self::App),
             "sms" => Some(Self::Sms),
             "email" | "e-mail" | "mail" => Some(Self::Email),
+            "key" => Some(Self::Key),
             "resend" => Some(Self::Resend),
             _ => None,
         }
@@ -244,6 +246,11 @@ impl Seed {
     /// Names the `number`th message of this login, to gateways and in the log.
     pub fn message_id(&self, number: u8) -> String {
         tag(&self.0, &format!("id {number}")).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What a security key signs, the `number`th time in this login.
+    pub fn challenge(&self, number: u8) -> [u8; 32] {
+        tag(&self.0, &format!("challenge {number}"))
     }
 
     /// What `digits` is known by as the `number`th code.

@@ -5,7 +5,7 @@ use crate::account::{Limits, MAX_HOST_SENDS, MAX_SENDS, SendLimits};
 use crate::code::{Algorithm, Shape};
 use crate::contact::{Address, Prefix};
 use crate::policy::{
-    AppRules, Channel, EmailRules, Exemption, Method, Mode, Policy, SmsRules, Template, Who,
+    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, Policy, SmsRules, Template, Who,
 };
 use crate::trusted::{self, Readers};
 use ipnet::IpNet;
@@ -200,6 +200,8 @@ struct File {
     sms: Option<SmsTable>,
     email: Option<EmailTable>,
     #[serde(default)]
+    key: KeyTable,
+    #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
     store: StoreTable,
@@ -246,6 +248,7 @@ impl File {
                 },
                 sms: self.sms.map(SmsTable::into_rules),
                 email: self.email.map(EmailTable::into_rules),
+                key: KeyRules { rp_id: self.key.rp_id.0, pin: self.key.pin },
                 helper: self.helper.0,
                 app: AppRules {
                     shape: Shape {
@@ -323,6 +326,36 @@ struct EmailTable {
     #[serde(default)]
     text: Text,
     default_address: Option<Address>,
+}
+
+/// `[key]`: security keys at the console.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct KeyTable {
+    rp_id: RpId,
+    pin: bool,
+}
+
+/// What credentials are made for. It looks like a host's name and is none: hosts are renamed.
+struct RpId(String);
+
+impl Default for RpId {
+    fn default() -> Self {
+        Self("twofa".into())
+    }
+}
+
+impl<'de> Deserialize<'de> for RpId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let is_letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:_".contains(&b);
+        let fine = (1..=64).contains(&name.len()) && name.bytes().all(is_letter);
+        if fine {
+            Ok(Self(name))
+        } else {
+            Err(D::Error::custom("must have 1 to 64 letters a-z, digits or -.:_"))
+        }
+    }
 }
 
 impl SmsTable {
@@ -514,7 +547,7 @@ impl<'de> Deserialize<'de> for Methods {
             return Ok(Self(methods));
         }
         Err(D::Error::custom(
-            "must be a list, as in [\"sms\"]: one of \"sms\", \"app\", \"email\", or \"app\" together with \"sms\" or \"email\"",
+            "must be a list, as in [\"sms\"]: one of \"sms\", \"app\", \"key\", \"email\", or \"app\" or \"key\" together with \"sms\" or \"email\"",
         ))
     }
 }
@@ -714,6 +747,9 @@ mod tests {
             ("[sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\ncountry = \"PL\"", "must be + and digits"),
             ("[email]\nhook = \"/h\"\ndefault_address = \"root\"", "is no e-mail address"),
             ("[email]\nhook = \"/h\"\ndefault_address = \"a@b\\nBcc: c@d\"", "is no plain e-mail address"),
+            ("[key]\nrp_id = \"\"", "must have 1 to 64 letters"),
+            ("[key]\nrp_id = \"Host Name\"", "must have 1 to 64 letters"),
+            ("[key]\npin = \"yes\"", "expected a boolean"),
             ("helper = \"helper\"", "must be an absolute path"),
             ("[store]\npath = \"twofa.db\"", "must be an absolute path"),
             ("[store]\nkey = \"/etc/../home/k\"", "must be an absolute path"),
@@ -748,7 +784,7 @@ mod tests {
             ("version = 1\nservices = [\"sshd\"]", "missing field `methods`"),
             (
                 "version = 1\nmethods = []\nservices = [\"sshd\"]",
-                "/p:2: `methods = []`: must be a list, as in [\"sms\"]: one of \"sms\", \"app\", \"email\", or",
+                "/p:2: `methods = []`: must be a list, as in [\"sms\"]: one of \"sms\", \"app\", \"key\", \"email\", or",
             ),
             (
                 "version = 1\nmethods = [\"sms\"]\nservices = [\"a\"]",

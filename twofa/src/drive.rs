@@ -1,7 +1,7 @@
 //! Carries a login from its begin to its verdict. It knows no rule.
 
 use crate::login::{Event, Login, Step, Verdict};
-use crate::ports::{Conversation, Courier, Store};
+use crate::ports::{Conversation, Courier, Keys, Store};
 
 /// Does each step and feeds back what came of it.
 pub fn run(
@@ -9,6 +9,7 @@ pub fn run(
     store: &mut dyn Store,
     talk: &mut dyn Conversation,
     courier: &mut dyn Courier,
+    keys: &mut dyn Keys,
     clock: &dyn Fn() -> u64,
 ) -> Verdict {
     let mut event = Event::Begin;
@@ -21,6 +22,10 @@ pub fn run(
             }
             Step::Commit(change) => store.commit(&change, clock()),
             Step::Deliver(delivery) => courier.deliver(&delivery),
+            Step::Touch { notice, touch } => {
+                talk.tell(&notice);
+                keys.touch(&touch)
+            }
             Step::Finish { notice, verdict } => {
                 notice.iter().for_each(|notice| talk.tell(notice));
                 return verdict;

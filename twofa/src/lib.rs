@@ -5,6 +5,8 @@
 
 pub mod code;
 pub mod contact;
+pub mod sshkey;
+pub mod token;
 
 pub mod account;
 pub mod policy;

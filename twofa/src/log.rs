@@ -111,6 +111,12 @@ impl Log {
         );
     }
 
+    /// A security key that shows an older counter than before may exist twice.
+    pub fn suspended(&self, who: &Who<'_>) {
+        let whence = whence(who);
+        self.write(Level::Alert, &format!("security key suspended for {whence} reason=counter-did-not-grow"));
+    }
+
     /// No message is made for somebody who only knows a name.
     pub fn no_first_factor(&self, who: &Who<'_>) {
         self.write(Level::Warning, &format!("no code is sent for {} reason=no-first-factor", whence(who)));
@@ -176,6 +182,7 @@ fn is_a_guess(refusal: Refusal) -> bool {
         | Refusal::WrongCode
         | Refusal::AlreadyUsed
         | Refusal::Expired
+        | Refusal::WrongPin
         | Refusal::Locked(_)
         | Refusal::Fake => true,
         Refusal::Blank
@@ -196,6 +203,10 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
         Admission::Recovery { left } => format!("accepted recovery code for {whence} left={left}"),
         Admission::Sent { method, to } => {
             format!("accepted {} for {whence} to={}", method.name(), escape(&to.replace(' ', "")))
+        }
+        Admission::Key { label } => format!("accepted key for {whence} label={}", escape(label)),
+        Admission::SshKey { label, fingerprint } => {
+            format!("accepted ssh-key for {whence} label={} key={}", escape(label), escape(fingerprint))
         }
         Admission::Proven => format!("accepted {whence}"),
         Admission::Inside => format!("not asked {whence} reason=inside"),
@@ -246,6 +257,7 @@ pub fn reason(refusal: Refusal) -> String {
         Refusal::AlreadyUsed => "replay",
         Refusal::Expired => "expired",
         Refusal::Superseded => "superseded",
+        Refusal::WrongPin => "wrong-pin",
         Refusal::Locked(Lock::Total) => "locked-until-unlocked",
         Refusal::Locked(Lock::Address(until)) => {
             return format!("locked until={}", rfc3339(until));

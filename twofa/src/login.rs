@@ -4,9 +4,12 @@
 //! Only a committed proof admits, or a decision of the policy that asks for none. Whatever was not
 //! foreseen refuses.
 
-use crate::account::{Account, App, Change, Conflict, Guess, Lock, Proof, SENT_TRIES, Source, Spent, State};
-use crate::code::{self, Answer, SENT_DIGITS, Seed, SentCode, Tag, Word};
+use crate::account::{
+    Account, App, Change, Conflict, Guess, Key, Lock, Proof, SENT_TRIES, Source, Spent, State,
+};
+use crate::code::{self, Answer, SENT_DIGITS, Secret, Seed, SentCode, Tag, Word};
 use crate::policy::{Decision, Method, Mode, Policy, Recipient, Request, Waiver};
+use crate::token::{Credential, Protocol, PublicKey, Touch, Touched};
 use std::mem;
 use subtle::ConstantTimeEq;
 
@@ -14,6 +17,8 @@ use subtle::ConstantTimeEq;
 const MAX_BLANKS: u8 = 3;
 /// How many wishes (`sms`, `resend`) one login has.
 const MAX_WORDS: u8 = 8;
+/// Seconds that a touch is waited for.
+const TOUCH_TIME: u8 = 30;
 
 /// What the driver has to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub enum Step {
     Commit(Change),
     /// Send a code.
     Deliver(Delivery),
+    /// Say `notice`, and wait for a key to be touched.
+    Touch { notice: Notice, touch: Touch },
     /// Say `notice`; the login is over.
     Finish { notice: Option<Notice>, verdict: Verdict },
 }
@@ -50,6 +57,8 @@ pub enum Event {
     /// a telephone that nobody has.
     Account(Option<Box<(Account, State)>>, u16),
     Answer(Answer),
+    /// What came back from a prompt for a PIN, when it is nothing else.
+    Pin(Secret),
     /// The prompt was given up: no answer at all came back.
     NoAnswer,
     /// There is no conversation, or it failed.
@@ -64,6 +73,7 @@ pub enum Event {
     Delivered,
     /// It did not, or nobody knows.
     Undelivered,
+    Touched(Touched),
 }
 
 /// What a prompt asks for. Recovery codes are accepted at every one.
@@ -73,8 +83,10 @@ pub enum Prompt {
     App { or: Option<Method> },
     /// The code that was sent `to`, masked.
     Sent { method: Method, to: String, or: Option<Method> },
-    /// Nothing but a recovery code: after the hard stop, or because no code could be sent.
-    Recovery { resend: bool },
+    /// The PIN of the security key, which is about to be touched.
+    Pin { or: Option<Method> },
+    /// A recovery code, after the hard stop or because nothing else worked; or the name of a method.
+    Recovery { or: Vec<Method>, resend: bool },
 }
 
 /// What a user is told; `message` has the words.
@@ -103,6 +115,17 @@ pub enum Notice {
     NotOffered,
     /// So many were sent that no more are for a while.
     Capped,
+    TouchKey,
+    /// Only a security key counts here, and there is none.
+    KeyNeeded,
+    NoKey,
+    KeyNotEnrolled,
+    NotTouched,
+    WrongPin(Option<u8>),
+    PinBlocked,
+    /// The key's answer proves nothing.
+    KeyRefused,
+    KeySuspended,
     Locked(Lock),
     RecoveryCodesLeft(usize),
     Refused,
@@ -135,6 +158,15 @@ pub enum Admission {
         method: Method,
         to: String,
     },
+    /// A security key at the console.
+    Key {
+        label: String,
+    },
+    /// A security key as the SSH key of this login.
+    SshKey {
+        label: String,
+        fingerprint: String,
+    },
     /// The account phase: this handle's auth phase proved a factor.
     Proven,
     /// The account phase of su or sudo, whose stack asked nothing of somebody who is in already.
@@ -161,6 +193,7 @@ pub enum Refusal {
     Expired,
     /// The right code, after another login asked for one.
     Superseded,
+    WrongPin,
     Locked(Lock),
     /// Only empty answers, the login password, or wishes, in place of a code.
     Blank,
@@ -201,6 +234,8 @@ pub struct Login<'a> {
     last_sent: Option<u64>,
     /// The code that may be typed now.
     live: Option<Live>,
+    /// Times that a key was asked for.
+    touches: u8,
 }
 
 /// A sent code that is waited for.
@@ -221,6 +256,9 @@ enum Stage {
     /// The code is being counted.
     Counting(Method),
     Delivering(Method),
+    /// For one of these keys: number and label.
+    Touching(Vec<(u8, String)>),
+    Suspending,
     Over,
 }
 
@@ -239,7 +277,7 @@ impl<'a> Login<'a> {
             stage: Stage::New,
             subject: Subject::Decoy(Refusal::Unavailable, 0),
             methods: policy.methods.clone(),
-            prompt: Prompt::Recovery { resend: false },
+            prompt: Prompt::Recovery { or: Vec::new(), resend: false },
             guesses: 0,
             blanks: 0,
             words: 0,
@@ -248,6 +286,7 @@ impl<'a> Login<'a> {
             sent: 0,
             last_sent: None,
             live: None,
+            touches: 0,
         }
     }
 
@@ -270,6 +309,11 @@ impl<'a> Login<'a> {
                 self.live = None;
                 self.not_sent(method, Notice::NotSent(method))
             }
+            (Stage::Asking, Event::Pin(pin)) if matches!(self.prompt, Prompt::Pin { .. }) => {
+                self.touch(Some(pin))
+            }
+            (Stage::Touching(keys), Event::Touched(touched)) => self.touched(&keys, touched),
+            (Stage::Suspending, Event::Committed(_)) => self.no_touch(Notice::KeySuspended),
             _ => self.refuse(Refusal::Unavailable),
         }
     }
@@ -296,20 +340,50 @@ impl<'a> Login<'a> {
             return self.meet_nobody(Refusal::UidMismatch, decoy, now);
         }
         let methods = self.policy.methods_of(&account.factors);
-        let Some(first) = methods.first().copied() else {
+        if methods.is_empty() {
             return self.meet_nobody(Refusal::NotEnrolled, decoy, now);
-        };
-        self.methods = methods;
+        }
+        if methods.contains(&Method::Key)
+            && let Some(key) =
+                account.factors.ssh_keys.iter().find(|own| self.request.ssh_keys.contains(&own.key))
+        {
+            let admission =
+                Admission::SshKey { label: key.label.clone(), fingerprint: key.key.fingerprint() };
+            self.subject = Subject::Enrolled(Box::new(account));
+            return self.prove(Proof::SshKey, admission);
+        }
+        let mut account = account;
+        account.factors.keys.retain(|key| !state.is_suspended(key.id));
         let lock = state.lock(self.source(), &self.policy.limits, now);
         let recovery_left = account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()));
+        self.methods = methods;
+        self.methods.retain(|method| {
+            *method != Method::Key || self.request.local && !account.factors.keys.is_empty()
+        });
         self.subject = Subject::Enrolled(Box::new(account));
         match lock {
-            None => self.turn_to(first, now),
+            None => self.begin_asking(now),
+            // Locks are about guessing, and a touch is no guess.
+            Some(_) if self.methods.contains(&Method::Key) => {
+                self.methods = vec![Method::Key];
+                self.turn_to(Method::Key, now)
+            }
             Some(Lock::Total) if recovery_left > 0 => {
-                self.prompt = Prompt::Recovery { resend: false };
+                self.prompt = Prompt::Recovery { or: Vec::new(), resend: false };
                 self.ask(Some(Notice::Locked(Lock::Total)))
             }
             Some(lock) => self.refuse(Refusal::Locked(lock)),
+        }
+    }
+
+    /// With the first method that is of use here; a security key may be, and not be here.
+    fn begin_asking(&mut self, now: u64) -> Step {
+        match self.methods.first().copied() {
+            Some(method) => self.turn_to(method, now),
+            None => {
+                self.prompt = Prompt::Recovery { or: Vec::new(), resend: false };
+                self.ask(Some(Notice::KeyNeeded))
+            }
         }
     }
 
@@ -319,10 +393,8 @@ impl<'a> Login<'a> {
             return self.refuse(refusal);
         }
         self.subject = Subject::Decoy(refusal, decoy);
-        match self.methods.first().copied() {
-            Some(method) => self.turn_to(method, now),
-            None => self.refuse(refusal),
-        }
+        self.methods.retain(|method| *method != Method::Key || self.request.local);
+        self.begin_asking(now)
     }
 
     /// Asks for a code of `method`, and sends one if there is none to wait for.
@@ -332,6 +404,8 @@ impl<'a> Login<'a> {
                 self.prompt = Prompt::App { or: self.other(method) };
                 self.ask(None)
             }
+            Method::Key if self.needs_pin() => self.ask_for_pin(None),
+            Method::Key => self.touch(None),
             Method::Sms | Method::Email if self.waits_for(method) => self.ask_for_sent(method, None),
             Method::Sms | Method::Email => self.send(method, now),
         }
@@ -415,7 +489,9 @@ impl<'a> Login<'a> {
             Conflict::Locked(lock) => self.refuse(Refusal::Locked(lock)),
             Conflict::Changed => self.refuse(Refusal::Changed),
             // Only a proof meets these.
-            Conflict::Used | Conflict::Expired | Conflict::Superseded => self.refuse(Refusal::Unavailable),
+            Conflict::Used | Conflict::Expired | Conflict::Superseded | Conflict::CounterBack(_) => {
+                self.refuse(Refusal::Unavailable)
+            }
         }
     }
 
@@ -430,8 +506,77 @@ impl<'a> Login<'a> {
         match self.other(method) {
             _ if self.waits_for(method) => return self.ask_for_sent(method, Some(notice)),
             Some(Method::App) => self.prompt = Prompt::App { or: Some(method) },
-            _ => self.prompt = Prompt::Recovery { resend: true },
+            other => self.prompt = Prompt::Recovery { or: other.into_iter().collect(), resend: true },
         }
+        self.ask(Some(notice))
+    }
+
+    fn keys(&self) -> &[Key] {
+        match &self.subject {
+            Subject::Enrolled(account) => &account.factors.keys,
+            Subject::Decoy(..) => &[],
+        }
+    }
+
+    fn needs_pin(&self) -> bool {
+        self.policy.key.pin || self.keys().iter().any(|key| key.credential.verify)
+    }
+
+    fn ask_for_pin(&mut self, notice: Option<Notice>) -> Step {
+        self.prompt = Prompt::Pin { or: self.other(Method::Key) };
+        self.ask(notice)
+    }
+
+    /// Asks all keys at once; nobody's for a credential that no key has.
+    fn touch(&mut self, pin: Option<Secret>) -> Step {
+        let number = self.touches;
+        self.touches = number.saturating_add(1);
+        if number >= self.policy.limits.prompts {
+            return self.no_touch(Notice::NotTouched);
+        }
+        let challenge = self.seed.challenge(number);
+        let credential = |key: &Key| Credential {
+            verify: key.credential.verify || self.policy.key.pin,
+            ..key.credential.clone()
+        };
+        let credentials: Vec<_> = match &self.subject {
+            Subject::Enrolled(_) => self.keys().iter().map(credential).collect(),
+            Subject::Decoy(..) => vec![decoy_credential(&self.policy.key.rp_id, self.seed)],
+        };
+        self.stage = Stage::Touching(self.keys().iter().map(|key| (key.id, key.label.clone())).collect());
+        let touch = Touch { challenge, credentials, pin, time: TOUCH_TIME };
+        Step::Touch { notice: Notice::TouchKey, touch }
+    }
+
+    fn touched(&mut self, keys: &[(u8, String)], touched: Touched) -> Step {
+        match touched {
+            Touched::Signed { credential, counter } => match keys.get(usize::from(credential)) {
+                Some((key, label)) => {
+                    self.prove(Proof::Key { key: *key, counter }, Admission::Key { label: label.clone() })
+                }
+                None => self.fail(Guess::Key),
+            },
+            Touched::Lied(_) => self.fail(Guess::Key),
+            Touched::PinRequired => self.ask_for_pin(None),
+            Touched::WrongPin { left } => {
+                self.prompt = Prompt::Pin { or: self.other(Method::Key) };
+                self.again(Notice::WrongPin(left), Refusal::WrongPin)
+            }
+            Touched::PinBlocked => self.no_touch(Notice::PinBlocked),
+            Touched::NoKey => self.no_touch(Notice::NoKey),
+            Touched::NotEnrolled => self.no_touch(Notice::KeyNotEnrolled),
+            Touched::Denied | Touched::TimedOut | Touched::Gone => self.no_touch(Notice::NotTouched),
+            Touched::Failed(_) => self.no_touch(Notice::KeyRefused),
+        }
+    }
+
+    /// The key proved nothing: the other method is asked for when its name is typed, and so is the key once more.
+    fn no_touch(&mut self, notice: Notice) -> Step {
+        let mut or: Vec<Method> = self.other(Method::Key).into_iter().collect();
+        if self.touches < self.policy.limits.prompts && notice != Notice::KeySuspended {
+            or.push(Method::Key);
+        }
+        self.prompt = Prompt::Recovery { or, resend: false };
         self.ask(Some(notice))
     }
 
@@ -509,17 +654,23 @@ impl<'a> Login<'a> {
             Word::App => Some(Method::App),
             Word::Sms => Some(Method::Sms),
             Word::Email => Some(Method::Email),
+            Word::Key => Some(Method::Key),
             Word::Resend => None,
         };
         match (&self.prompt, wanted) {
-            (Prompt::App { or } | Prompt::Sent { or, .. }, Some(method)) if *or == Some(method) => {
+            (Prompt::App { or } | Prompt::Sent { or, .. } | Prompt::Pin { or }, Some(method))
+                if *or == Some(method) =>
+            {
                 self.turn_to(method, now)
             }
+            (Prompt::Recovery { or, .. }, Some(method)) if or.contains(&method) => self.turn_to(method, now),
             (Prompt::Sent { method, .. }, None) => self.send(*method, now),
-            (Prompt::Recovery { resend: true }, None) => match self.methods.first().copied() {
-                Some(method) => self.send(method, now),
-                None => self.blank(Some(Notice::NotOffered)),
-            },
+            (Prompt::Recovery { resend: true, .. }, None) => {
+                match self.methods.iter().copied().find(|method| method.is_sent()) {
+                    Some(method) => self.send(method, now),
+                    None => self.blank(Some(Notice::NotOffered)),
+                }
+            }
             _ => self.blank(Some(Notice::NotOffered)),
         }
     }
@@ -533,7 +684,7 @@ impl<'a> Login<'a> {
             }
             // The code is void already; its tag is nobody's.
             (Prompt::Sent { .. }, None) => Guess::Code,
-            (Prompt::Recovery { .. }, _) => Guess::Recovery,
+            (Prompt::Recovery { .. } | Prompt::Pin { .. }, _) => Guess::Recovery,
         }
     }
 
@@ -541,7 +692,7 @@ impl<'a> Login<'a> {
         match &self.prompt {
             Prompt::App { .. } => self.prove_app(digits, now),
             Prompt::Sent { method, to, .. } => self.prove_sent(*method, to, digits),
-            Prompt::Recovery { .. } => None,
+            Prompt::Recovery { .. } | Prompt::Pin { .. } => None,
         }
     }
 
@@ -617,7 +768,7 @@ impl<'a> Login<'a> {
 
     /// A wrong answer is charged and stored.
     fn failed(&mut self, guess: Guess, state: &State, now: u64) -> Step {
-        if guess != Guess::Recovery {
+        if matches!(guess, Guess::Code | Guess::Sent(_)) {
             self.charged = self.charged.saturating_add(1);
         }
         if matches!(self.subject, Subject::Enrolled(_)) {
@@ -625,6 +776,9 @@ impl<'a> Login<'a> {
                 (Some(Lock::Total), Prompt::Recovery { .. }) | (None, _) => {}
                 (Some(lock), _) => return self.refuse(Refusal::Locked(lock)),
             }
+        }
+        if guess == Guess::Key {
+            return self.no_touch(Notice::KeyRefused);
         }
         let notice = self.wrong(guess);
         self.again(notice, Refusal::WrongCode)
@@ -654,6 +808,10 @@ impl<'a> Login<'a> {
             Conflict::Superseded => {
                 self.live = None;
                 self.again(Notice::Superseded, Refusal::Superseded)
+            }
+            Conflict::CounterBack(key) => {
+                self.stage = Stage::Suspending;
+                Step::Commit(Change::Suspend(key))
             }
             // Only a message is counted.
             Conflict::TooSoon(_) | Conflict::Capped(_) => self.refuse(Refusal::Unavailable),
@@ -728,6 +886,13 @@ fn waived(decision: Decision<'_>) -> Option<Verdict> {
         })),
         Decision::Require => None,
     }
+}
+
+/// A credential that no key has.
+fn decoy_credential(rp_id: &str, seed: &Seed) -> Credential {
+    let id = [seed.challenge(u8::MAX), seed.challenge(u8::MAX - 1)].concat();
+    let public = PublicKey::Ed25519(seed.challenge(u8::MAX).to_vec());
+    Credential { rp_id: rp_id.into(), id, public, protocol: Protocol::Fido2, verify: false }
 }
 
 /// An app that nobody has: what a decoy's codes are compared with, for the time it takes.

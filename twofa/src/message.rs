@@ -11,8 +11,13 @@ pub fn prompt(prompt: &Prompt) -> String {
     let asked = match prompt {
         Prompt::App { or } => format!("app{}", or_type(*or)),
         Prompt::Sent { method, to, or } => format!("{} to {to}{}", method.spoken(), or_type(*or)),
-        Prompt::Recovery { resend: true } => "recovery code, or type resend".into(),
-        Prompt::Recovery { resend: false } => "recovery code".into(),
+        Prompt::Recovery { or, resend } => {
+            let words = or.iter().map(|method| method.name()).chain(resend.then_some("resend"));
+            let words = words.collect::<Vec<_>>().join(" or ");
+            if words.is_empty() { "recovery code".into() } else { format!("recovery code, or type {words}") }
+        }
+        Prompt::Pin { or: None } => return "Security key PIN: ".into(),
+        Prompt::Pin { or: Some(method) } => return format!("Security key PIN (or type {}): ", method.name()),
     };
     format!("Verification code ({asked}): ")
 }
@@ -66,6 +71,19 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
             "Too many codes were sent, so no more are sent for now. Try again later.".into(),
             support,
         ),
+        Notice::TouchKey => "Touch your security key.".into(),
+        Notice::KeyNeeded => "Log in with your security key, or a recovery code.".into(),
+        Notice::NoKey => "No security key is plugged in.".into(),
+        Notice::KeyNotEnrolled => "No security key of yours is plugged in.".into(),
+        Notice::NotTouched => "The security key was not touched.".into(),
+        Notice::WrongPin(None) => "Wrong PIN.".into(),
+        Notice::WrongPin(Some(1)) => "Wrong PIN. The key takes 1 more before it blocks itself.".into(),
+        Notice::WrongPin(Some(left)) => {
+            format!("Wrong PIN. The key takes {left} more before it blocks itself.")
+        }
+        Notice::PinBlocked => "The PIN of the security key is blocked.".into(),
+        Notice::KeyRefused => "The security key proved nothing.".into(),
+        Notice::KeySuspended => with_support("This security key counts no longer.".into(), support),
         Notice::Locked(lock) => with_support(locked(*lock), support),
         Notice::RecoveryCodesLeft(0) => {
             "That was the last recovery code. Ask your administrator for new ones.".into()
@@ -155,6 +173,17 @@ mod tests {
             Notice::TooSoon { seconds: u64::MAX, elsewhere: true, word: "resend" },
             Notice::NotOffered,
             Notice::Capped,
+            Notice::TouchKey,
+            Notice::KeyNeeded,
+            Notice::NoKey,
+            Notice::KeyNotEnrolled,
+            Notice::NotTouched,
+            Notice::WrongPin(None),
+            Notice::WrongPin(Some(1)),
+            Notice::WrongPin(Some(8)),
+            Notice::PinBlocked,
+            Notice::KeyRefused,
+            Notice::KeySuspended,
             Notice::Refused,
             Notice::NoFactor,
             Notice::Unavailable,
@@ -178,8 +207,17 @@ mod tests {
             (sent(Method::Sms, None), "Verification code (SMS to TO): "),
             (sent(Method::Sms, Some(Method::App)), "Verification code (SMS to TO, or type app): "),
             (sent(Method::Email, None), "Verification code (e-mail to TO): "),
-            (Prompt::Recovery { resend: false }, "Verification code (recovery code): "),
-            (Prompt::Recovery { resend: true }, "Verification code (recovery code, or type resend): "),
+            (Prompt::Recovery { or: vec![], resend: false }, "Verification code (recovery code): "),
+            (
+                Prompt::Recovery { or: vec![], resend: true },
+                "Verification code (recovery code, or type resend): ",
+            ),
+            (
+                Prompt::Recovery { or: vec![Method::Sms, Method::Key], resend: false },
+                "Verification code (recovery code, or type sms or key): ",
+            ),
+            (Prompt::Pin { or: None }, "Security key PIN: "),
+            (Prompt::Pin { or: Some(Method::Sms) }, "Security key PIN (or type sms): "),
         ];
         for (prompt, expected) in table {
             assert_eq!(super::prompt(&prompt), expected);
@@ -198,6 +236,8 @@ mod tests {
             known: None,
             address: Some("192.0.2.7".parse().unwrap()),
             first_factor: true,
+            local: false,
+            ssh_keys: vec![],
             host: "web1".into(),
         };
         let seed = Seed::new([7; 32]);

@@ -4,6 +4,7 @@
 use crate::account::{Factors, Limits};
 use crate::code::Shape;
 use crate::contact::{Address, Number, Prefix};
+use crate::sshkey::SkKey;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub struct Policy {
     /// There when it is a method, or set up to become one.
     pub sms: Option<SmsRules>,
     pub email: Option<EmailRules>,
+    pub key: KeyRules,
     /// The program that runs hooks.
     pub helper: PathBuf,
     pub exemptions: Vec<Exemption>,
@@ -60,6 +62,8 @@ pub enum Method {
     Sms,
     /// A code sent by e-mail.
     Email,
+    /// A security key: touched at the console, or as the SSH key of a login.
+    Key,
 }
 
 impl Method {
@@ -75,14 +79,14 @@ impl Method {
     /// Whether its codes are sent.
     pub fn is_sent(self) -> bool {
         match self {
-            Self::App => false,
+            Self::App | Self::Key => false,
             Self::Sms | Self::Email => true,
         }
     }
 
     /// The method that a policy calls so.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::App, Self::Sms, Self::Email].into_iter().find(|method| method.name() == name)
+        [Self::App, Self::Sms, Self::Email, Self::Key].into_iter().find(|method| method.name() == name)
     }
 
     /// As people speak of it: codes by ..., the hook for ...
@@ -91,6 +95,7 @@ impl Method {
             Self::App => "app",
             Self::Sms => "SMS",
             Self::Email => "e-mail",
+            Self::Key => "security key",
         }
     }
 
@@ -100,6 +105,7 @@ impl Method {
             Self::App => "app",
             Self::Sms => "sms",
             Self::Email => "email",
+            Self::Key => "key",
         }
     }
 }
@@ -112,6 +118,15 @@ pub struct AppRules {
     pub skew: u8,
     /// Shown by the app above the code; the host name when absent.
     pub issuer: Option<String>,
+}
+
+/// What is asked of security keys at the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRules {
+    /// What new credentials are made for: one name for all hosts that share a store, and no host's own.
+    pub rp_id: String,
+    /// Whether a PIN is asked for besides the touch.
+    pub pin: bool,
 }
 
 /// How the messages of one method are sent.
@@ -262,6 +277,10 @@ pub struct Request {
     pub address: Option<IpAddr>,
     /// Whether a password or key was shown before. Nothing is sent for somebody who only knows a name.
     pub first_factor: bool,
+    /// Whether somebody sits at this host, so that a key plugged into it is theirs.
+    pub local: bool,
+    /// The keys of security keys that sshd accepted in this login.
+    pub ssh_keys: Vec<SkKey>,
     /// This host, as messages name it.
     pub host: String,
 }
@@ -320,6 +339,7 @@ impl Policy {
     pub fn methods_of(&self, factors: &Factors) -> Vec<Method> {
         let can_use = |method: &Method| match method {
             Method::App => !factors.apps.is_empty(),
+            Method::Key => !factors.keys.is_empty() || !factors.ssh_keys.is_empty(),
             Method::Sms | Method::Email => self.recipient(*method, factors).is_some(),
         };
         self.methods.iter().copied().filter(can_use).collect()
@@ -328,7 +348,7 @@ impl Policy {
     /// Where `method` sends the codes of somebody with these factors.
     pub fn recipient(&self, method: Method, factors: &Factors) -> Option<Recipient> {
         match method {
-            Method::App => None,
+            Method::App | Method::Key => None,
             Method::Sms => {
                 let number = &factors.phone.as_ref()?.to;
                 let allowed = number.starts_with_any(&self.sms.as_ref()?.prefixes);
@@ -346,7 +366,7 @@ impl Policy {
     /// How `method` is sent.
     pub fn channel(&self, method: Method) -> Option<&Channel> {
         match method {
-            Method::App => None,
+            Method::App | Method::Key => None,
             Method::Sms => self.sms.as_ref().map(|rules| &rules.channel),
             Method::Email => self.email.as_ref().map(|rules| &rules.channel),
         }
@@ -407,6 +427,7 @@ mod tests {
             },
             sms: None,
             email: None,
+            key: KeyRules { rp_id: "twofa".into(), pin: false },
             helper: "/usr/libexec/twofa/twofa-helper".into(),
             app: AppRules {
                 shape: Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 },
@@ -425,6 +446,8 @@ mod tests {
             known: known.then(|| Known { uid: 34, groups: vec!["robots".into()] }),
             address: address.map(|address| address.parse().unwrap()),
             first_factor: true,
+            local: false,
+            ssh_keys: vec![],
             host: "host.example".into(),
         }
     }
@@ -482,13 +505,17 @@ mod tests {
 
     #[test]
     fn one_method_or_one_at_hand_with_one_sent() {
-        use Method::{App, Email, Sms};
-        let legal = [&[App][..], &[Sms], &[Email], &[App, Sms], &[Sms, App], &[App, Email], &[Email, App]];
-        let all = [App, Sms, Email];
+        use Method::{App, Email, Key, Sms};
+        let at_hand = [App, Key];
+        let sent = [Sms, Email];
+        let both = |one: Method, other: Method| [vec![one, other], vec![other, one]];
+        let pairs = at_hand.iter().flat_map(|one| sent.iter().flat_map(move |other| both(*one, *other)));
+        let all = [App, Sms, Email, Key];
+        let legal: Vec<_> = all.map(|one| vec![one]).into_iter().chain(pairs).collect();
         let pairs = all.iter().flat_map(|one| all.map(|other| vec![*one, other]));
         let triples = all.iter().flat_map(|one| all.map(|other| vec![*one, other, App]));
         for methods in [vec![]].into_iter().chain(all.map(|one| vec![one])).chain(pairs).chain(triples) {
-            assert_eq!(Method::are_legal(&methods), legal.contains(&methods.as_slice()), "{methods:?}");
+            assert_eq!(Method::are_legal(&methods), legal.contains(&methods), "{methods:?}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::account::Change;
 use crate::login::{Delivery, Event, Notice, Prompt};
+use crate::token::Touch;
 
 /// Accounts and their state.
 pub trait Store {
@@ -15,8 +16,14 @@ pub trait Store {
 pub trait Conversation {
     /// Says something; whether it arrives changes nothing.
     fn tell(&mut self, notice: &Notice);
-    /// `Event::Answer`, `Event::NoAnswer` or `Event::Gone`.
+    /// `Event::Answer` (or `Event::Pin`, where one is asked for), `Event::NoAnswer` or `Event::Gone`.
     fn ask(&mut self, prompt: &Prompt) -> Event;
+}
+
+/// Security keys that are plugged in.
+pub trait Keys {
+    /// `Event::Touched`, within the time it has.
+    fn touch(&mut self, touch: &Touch) -> Event;
 }
 
 /// Gateways.
