@@ -21,6 +21,7 @@ pub mod ssh;
 pub mod syslog;
 pub mod terminal;
 pub mod totp;
+pub mod u2fkey;
 pub mod world;
 
 /// Longer than any answer of a healthy machine under load: a test that waits so long fails and shows what it saw.

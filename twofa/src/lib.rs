@@ -5,6 +5,7 @@
 
 pub mod code;
 pub mod contact;
+pub mod token;
 
 pub mod account;
 pub mod policy;
