@@ -18,12 +18,17 @@ define stage
 @echo "==> $(1)"; began=$$(date +%s); $(2) && echo "==> $(1): $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: all build demo test lint panic bench deny install clean
+.PHONY: all libudev build demo test lint panic bench deny install clean
 
 all: build
 
+# For hidapi, in twofa-helper; where it is, .cargo/config.toml says. At run time it needs only libudev.so.1.
+libudev:
+	@pkg-config --exists libudev || [ -e target/libudev/libudev.pc ] || \
+	    { echo "libudev's header is missing: run tests/prepare build, or install libudev-dev"; exit 1; }
+
 # The module is built by itself: in one build with twofa-admin it would get that one's features too.
-build:
+build: libudev
 	$(call stage,building pam_twofa.so,$(CARGO) build --quiet --locked --release -p pam_twofa)
 	$(call stage,building twofa-admin,$(CARGO) build --quiet --locked --release -p twofa-admin)
 	$(call stage,building twofa-helper,$(CARGO) build --quiet --locked --release -p twofa-helper)

@@ -21,6 +21,7 @@ pub mod ssh;
 pub mod syslog;
 pub mod terminal;
 pub mod totp;
+pub mod u2fkey;
 pub mod vm;
 pub mod world;
 

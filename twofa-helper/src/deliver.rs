@@ -1,15 +1,12 @@
 //! `twofa-helper deliver`: takes one job from the module, starts the hook, and reports what came of it.
 
 use crate::watch::{self, Hook};
-use crate::{ffi, fresh};
+use crate::{caller, fresh};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::prctl;
-use nix::unistd::{Gid, User, alarm, getegid, geteuid, setgroups, setresgid, setresuid};
+use nix::unistd::{User, alarm, geteuid};
 use std::fs::File;
 use std::io::{self, pipe};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -22,11 +19,11 @@ const PREPARATION: u32 = 5;
 
 /// Nothing when it was not the module that called.
 pub(crate) fn run() -> Option<ExitCode> {
-    let socket = module()?;
+    let socket = caller::socket()?;
     let report = fresh::start().ok().and_then(|()| {
         // A name service that hangs would keep us here after the module has given up.
         alarm::set(PREPARATION);
-        let fixed = shut_off();
+        let fixed = caller::shut_off();
         let job: Job =
             helper::receive(&socket, Deadline::after(Duration::from_secs(PREPARATION.into()))).ok()?;
         let user = fixed.and_then(|()| user(&job.hook_user)).and_then(|user| checked(&job, user));
@@ -42,33 +39,6 @@ pub(crate) fn run() -> Option<ExitCode> {
     });
     let sent = report.map(|report| helper::send(&socket, &report, Deadline::after(Duration::from_secs(1))));
     Some(if matches!(sent, Some(Ok(()))) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The other end of our standard input, when that is a socket.
-fn module() -> Option<UnixStream> {
-    let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
-    let input = File::from(input);
-    input.metadata().ok()?.file_type().is_socket().then(|| OwnedFd::from(input).into())
-}
-
-/// Nobody else may look into this process or signal it, su's caller least of all; orphans come to us.
-fn shut_off() -> Result<(), String> {
-    let all = || {
-        ffi::ignore_sigpipe();
-        prctl::set_dumpable(false)?;
-        prctl::set_child_subreaper(true)?;
-        // Also for what is started here, from its first moment: another hook of the same user may look into it.
-        prctl::set_no_new_privs()?;
-        let user = geteuid();
-        // In su, the group is its caller's.
-        let group = if user.is_root() { Gid::from_raw(0) } else { getegid() };
-        if user.is_root() {
-            setgroups(&[])?;
-        }
-        setresgid(group, group, group)?;
-        setresuid(user, user, user)
-    };
-    all().map_err(|error| format!("twofa-helper cannot shut itself off: {error}"))
 }
 
 fn user(name: &str) -> Result<User, String> {

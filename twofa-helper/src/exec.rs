@@ -60,9 +60,7 @@ fn start(hook: &Path) -> io::Result<Infallible> {
     for (resource, limit) in LIMITS {
         lower(resource, limit)?;
     }
-    // A core would hold the code. Exactly 1 and not 0: at 0 the kernel still pipes it to a program (core(5)).
-    let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
-    setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard.min(1))?;
+    no_core()?;
     let hook = CString::new(hook.as_os_str().as_bytes())?;
     // Not execvp(3), which gives a file that is no program to a shell.
     Ok(execv(&hook, &[&hook])?)
@@ -75,7 +73,14 @@ fn nobody_reads(output: &impl AsFd) -> nix::Result<bool> {
     Ok(pipe.iter().any(|pipe| pipe.revents().is_some_and(|events| events.contains(PollFlags::POLLERR))))
 }
 
-fn lower(resource: Resource, limit: u64) -> nix::Result<()> {
+/// It would hold the code. Exactly 1 and not 0: at 0 the kernel still pipes it to a program (core(5)).
+pub(crate) fn no_core() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
+    setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard.min(1))
+}
+
+/// Never more than the host has set.
+pub(crate) fn lower(resource: Resource, limit: u64) -> nix::Result<()> {
     let (soft, hard) = getrlimit(resource)?;
     setrlimit(resource, soft.min(limit), hard.min(limit))
 }

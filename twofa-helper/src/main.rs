@@ -1,13 +1,28 @@
-//! `twofa-helper`: runs an administrator's hook for `pam_twofa`, and owns whatever may hang, print or crash.
+//! `twofa-helper`: runs an administrator's hook for `pam_twofa`, asks security keys, and owns whatever may hang, print
+//! or crash.
 //!
-//! Two programs in one file. `deliver` is started by the module, as root, and stays to watch; it starts `exec`
-//! as the hook's user, which puts on the last restrictions and becomes the hook.
+//! Four programs in one file. `deliver` is started by the module, as root, and stays to watch; it starts `exec`
+//! as the hook's user, which puts on the last restrictions and becomes the hook. `token` is started by the module too;
+//! it starts a `key` for each security key, and believes none of them.
 
+mod answer;
+mod assertion;
+mod caller;
 mod children;
+mod ctap1;
+mod ctap2;
 mod deliver;
+mod descriptor;
+mod devices;
 mod exec;
 mod ffi;
+mod frame;
 mod fresh;
+mod hid;
+mod key;
+mod party;
+mod token;
+mod u2f;
 mod watch;
 
 use std::ffi::OsString;
@@ -22,6 +37,8 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         [word] if word == "deliver" => deliver::run(),
         [word, hook] if word == "exec" => exec::run(Path::new(hook)),
+        [word] if word == "token" => token::run(),
+        [word, way, device] if word == "key" => key::run(way, Path::new(device)),
         _ => None,
     };
     done.unwrap_or_else(usage)
@@ -29,7 +46,8 @@ fn main() -> ExitCode {
 
 /// Nobody has to type these commands.
 fn usage() -> ExitCode {
-    let text = "usage: twofa-helper deliver    started by pam_twofa, with a socket as standard input\n\
+    let text = "usage: twofa-helper deliver    started by pam_twofa, with a socket as standard input\n       \
+                twofa-helper token      the same\n\
                 To send a message by hand: twofa-admin test\n";
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(2)

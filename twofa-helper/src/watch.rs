@@ -53,6 +53,15 @@ pub(crate) fn signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
+/// Whether any of those was not a child's.
+pub(crate) fn told_to_end(signals: &SignalFd) -> bool {
+    let mut told = false;
+    while let Ok(Some(signal)) = signals.read_signal() {
+        told |= i32::try_from(signal.ssi_signo) != Ok(libc::SIGCHLD);
+    }
+    told
+}
+
 /// Where a hook is on its way to its end; each phase has a deadline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -188,20 +197,12 @@ impl Watch<'_> {
 
     /// The module says nothing more: whatever comes is its end.
     fn listen(&mut self) {
-        let asked_to_end = self.told_to_end();
+        let asked_to_end = told_to_end(&self.hook.signals);
         let gone = |socket: &UnixStream| {
             let looked = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
             !matches!(looked, Err(Errno::EAGAIN | Errno::EINTR))
         };
         self.module = self.module.filter(|socket| !asked_to_end && !gone(socket));
-    }
-
-    fn told_to_end(&mut self) -> bool {
-        let mut told = false;
-        while let Ok(Some(signal)) = self.hook.signals.read_signal() {
-            told |= i32::try_from(signal.ssi_signo) != Ok(libc::SIGCHLD);
-        }
-        told
     }
 
     fn write(&mut self) {

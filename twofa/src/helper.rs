@@ -1,7 +1,11 @@
-//! The module's side of `twofa-helper`, which runs an administrator's hook: one job over, one report back.
+//! The module's side of `twofa-helper`, which runs hooks and asks security keys: one job over, one report back.
 //!
 //! This runs inside sshd, login and su. Their signals, masks, descriptors and children are theirs: the result
 //! comes over a socket, never from wait(2), and nobody is killed; when the socket closes, the helper stops.
+
+mod key;
+
+pub use key::{Ask, MAX_TIME, Registered, Registration, Touch, Touched, register, touch};
 
 use crate::code::Secret;
 use crate::login::Delivery;
@@ -168,33 +172,43 @@ impl std::error::Error for Error {}
 ///
 /// When the helper cannot be trusted or started, or does not report within 20 s.
 pub fn deliver(helper: &Path, job: &Job, code: &str) -> Result<Report, Error> {
-    let deadline = Deadline::after(PATIENCE);
+    exchange(helper, "deliver", job, PATIENCE).map(|report: Report| report.without(code, &job.to))
+}
+
+/// One job to a helper of our own, one report from it.
+fn exchange<R: DeserializeOwned>(
+    helper: &Path,
+    what: &str,
+    job: &impl Serialize,
+    patience: Duration,
+) -> Result<R, Error> {
+    let deadline = Deadline::after(patience);
     trusted::check_program(helper).map_err(Error::File)?;
-    let (socket, child) = start(helper).map_err(Error::Start)?;
-    let report = send(&socket, job, deadline).and_then(|()| receive::<Report>(&socket, deadline));
+    let (socket, child) = start(helper, what).map_err(Error::Start)?;
+    let report = send(&socket, job, deadline).and_then(|()| receive(&socket, deadline));
     // Not only closed: a copy of it may live on in what another thread of the host has forked.
     let _ = socket.shutdown(Shutdown::Both);
     drop(socket);
     reap(child);
-    report.map(|report| report.without(code, &job.to)).map_err(|error| Error::NoReport(why(&error)))
+    report.map_err(|error| Error::NoReport(why(&error, patience)))
 }
 
-fn why(error: &io::Error) -> String {
+fn why(error: &io::Error, patience: Duration) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => "it ended".into(),
-        ErrorKind::TimedOut => format!("it took longer than {} s", PATIENCE.as_secs()),
+        ErrorKind::TimedOut => format!("it took longer than {} s", patience.as_secs()),
         _ => error.to_string(),
     }
 }
 
 /// A host without standard streams hands out 0, 1 and 2: the standard library would then mix up the streams of
 /// the child, so all three are moved away first.
-fn start(helper: &Path) -> io::Result<(UnixStream, Child)> {
+fn start(helper: &Path, what: &str) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     let [ours, theirs, output] = above_stdio([ours.into(), theirs.into(), null.into()])?;
     let errors = output.try_clone()?;
-    let child = system::start(helper, "deliver", [theirs, output, errors])?;
+    let child = system::start(helper, what, [theirs, output, errors])?;
     Ok((ours.into(), child))
 }
 

@@ -544,13 +544,14 @@ impl<'a> Login<'a> {
             Subject::Decoy(..) => vec![decoy_credential(&self.policy.key.rp_id, self.seed)],
         };
         self.stage = Stage::Touching(self.keys().iter().map(|key| (key.id, key.label.clone())).collect());
-        let touch = Touch { challenge, credentials, pin, time: TOUCH_TIME };
+        let rp_id = self.policy.key.rp_id.clone();
+        let touch = Touch { rp_id, challenge, credentials, pin, time: TOUCH_TIME };
         Step::Touch { notice: Notice::TouchKey, touch }
     }
 
     fn touched(&mut self, keys: &[(u8, String)], touched: Touched) -> Step {
         match touched {
-            Touched::Signed { credential, counter } => match keys.get(usize::from(credential)) {
+            Touched::Signed { credential, counter } => match keys.get(credential) {
                 Some((key, label)) => {
                     self.prove(Proof::Key { key: *key, counter }, Admission::Key { label: label.clone() })
                 }

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::{fs, iter};
 
 /// Each module, and the modules it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("code", &[]),
     ("contact", &[]),
+    ("token", &[]),
     ("account", &["code", "contact"]),
     ("policy", &["account", "code", "contact"]),
     ("login", &["account", "code", "policy"]),
@@ -22,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("log", &["account", "login", "message"]),
     ("system", &["policy"]),
     ("trusted", &[]),
-    ("helper", &["code", "login", "message", "policy", "system", "trusted"]),
+    ("helper", &["code", "login", "message", "policy", "system", "token", "trusted"]),
     ("config", &["account", "code", "contact", "policy", "trusted"]),
     ("store", &["account", "config", "contact", "login", "policy", "ports", "system", "trusted"]),
     ("admin", &["account", "config", "contact", "message", "policy"]),

@@ -1,6 +1,6 @@
 //! `host REPORT HELPER HOOK SETTING...`: a process in an unusual state that has a message delivered.
 //!
-//! Settings: `user=NAME` (the hook's), `text=TEXT`, `code=CODE`, `id=ID`; `sigchld=ignore`, `sigchld=reap`,
+//! Settings: `ask=FILE` (of a security key, instead of the hook), `user=NAME` (the hook's), `text=TEXT`, `code=CODE`, `id=ID`; `sigchld=ignore`, `sigchld=reap`,
 //! `sigpipe=default`, `block`, `close-std`, `open=FILE` (on 3 and 200), `files=NUMBER` (limit), `tick` (a signal
 //! every 5 ms), `alarm`, `real=UID` (the real user, as in su), `key=NAME` (in the session's keyring). REPORT gets lines: `outcome`, `answer`, `complaint`
 //! or `error`; `changed` for each thing that is not as it was before; `children`, `reaped`.
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, mem, ptr};
 use twofa::code::Secret;
-use twofa::helper::{self, Job, Kind};
+use twofa::helper::{self, Ask, Job, Kind};
 use twofa_tests::driver::line;
 use twofa_tests::driver::process::{self, Picture};
 
@@ -45,18 +45,16 @@ fn main() {
         text: Secret::new(value("text", "the message")),
     };
     let code = value("code", "73519284");
+    let file = Some(value("ask", "")).filter(|file| !file.is_empty());
+    let ask = file.map(|file| postcard::from_bytes::<Ask>(&fs::read(file).expect("a file")).expect("a job"));
     settings.iter().for_each(|setting| apply(setting));
     let before = picture();
-    let delivered = helper::deliver(Path::new(helper), &job, &code);
-    let after = picture();
-    let mut lines = match delivered {
-        Ok(report) => vec![
-            ("outcome", format!("{:?}", report.outcome)),
-            ("answer", report.answer),
-            ("complaint", report.complaint),
-        ],
-        Err(error) => vec![("error", error.to_string())],
+    let done = match &ask {
+        Some(ask) => asked(Path::new(helper), ask),
+        None => delivered(Path::new(helper), &job, &code),
     };
+    let after = picture();
+    let mut lines = done.unwrap_or_else(|error| vec![("error", error.to_string())]);
     lines.extend(process::changes(&before, &after).into_iter().map(|change| ("changed", change)));
     lines.push(("children", after["children"].clone()));
     lines.push(("reaped", REAPED.load(Ordering::SeqCst).to_string()));
@@ -64,6 +62,22 @@ fn main() {
     // In one step: whoever waits for it reads all of it.
     let new = format!("{report}.new");
     fs::write(&new, text).and_then(|()| fs::rename(new, report)).expect("the report can be written");
+}
+
+type Lines = Vec<(&'static str, String)>;
+
+fn delivered(helper: &Path, job: &Job, code: &str) -> Result<Lines, helper::Error> {
+    let report = helper::deliver(helper, job, code)?;
+    let outcome = ("outcome", format!("{:?}", report.outcome));
+    Ok(vec![outcome, ("answer", report.answer), ("complaint", report.complaint)])
+}
+
+fn asked(helper: &Path, ask: &Ask) -> Result<Lines, helper::Error> {
+    let outcome = match ask {
+        Ask::Touch(touch) => format!("{:?}", helper::touch(helper, touch)?),
+        Ask::Register(registration) => format!("{:?}", helper::register(helper, registration)?),
+    };
+    Ok(vec![("outcome", outcome)])
 }
 
 fn picture() -> Picture {
@@ -76,7 +90,7 @@ fn picture() -> Picture {
 fn apply(setting: &str) {
     let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
     match (name, value) {
-        ("user" | "text" | "code" | "id", _) => {}
+        ("ask" | "user" | "text" | "code" | "id", _) => {}
         ("sigchld", "ignore") => on_signal(libc::SIGCHLD, libc::SIG_IGN),
         ("sigchld", "reap") => on_signal(libc::SIGCHLD, reap_everybody as *const () as libc::sighandler_t),
         ("sigpipe", "default") => on_signal(libc::SIGPIPE, libc::SIG_DFL),
