@@ -150,10 +150,10 @@ pub(crate) enum UserCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Remove one authenticator app, say of a lost phone
+    /// Remove one authenticator app or security key, say of a lost phone
     Forget {
         user: String,
-        /// The app, as `user show` names it
+        /// The app or key, as `user show` names it
         label: String,
         /// Do not ask, also not for the last one
         #[arg(long)]
@@ -196,6 +196,25 @@ pub(crate) enum EnrollCommand {
         /// The policy's when absent
         #[arg(long)]
         algorithm: Option<AlgorithmName>,
+    },
+    /// A security key that is plugged into this host, for logins at its console
+    Key {
+        user: String,
+        /// What the user calls it: yubikey, backup
+        #[arg(long, value_name = "NAME")]
+        label: Option<String>,
+        /// Ask for the key's PIN at every login, whatever the policy says
+        #[arg(long)]
+        pin: bool,
+    },
+    /// A security key of the user's own machine, by its SSH key (type sk-)
+    SshKey {
+        user: String,
+        /// A public key file; the user's own authorized_keys when absent
+        file: Option<PathBuf>,
+        /// What the user calls it
+        #[arg(long, value_name = "NAME")]
+        label: Option<String>,
     },
     /// A telephone number, confirmed by a code sent to it
     Phone {

@@ -6,7 +6,7 @@ use crate::cli::EnrollCommand;
 use crate::context::Context;
 use crate::error::Error;
 use crate::recovery::{Codes, wait_until_saved};
-use crate::{contacts, qr, send, table, users};
+use crate::{contacts, keys, qr, send, table, users};
 use serde_json::json;
 use twofa::account::{Account, App, MAX_APPS};
 use twofa::code::{self, Answer, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NEW_SECRET_BYTES, Secret, Shape};
@@ -25,6 +25,14 @@ pub(crate) fn run(context: &mut Context, command: EnrollCommand) -> Result<Outco
     let (user, label, secret_stdin, digits, step, algorithm) = match command {
         EnrollCommand::App { user, label, secret_stdin, digits, step, algorithm } => {
             (user, label, secret_stdin, digits, step, algorithm)
+        }
+        EnrollCommand::Key { user, label, pin } => {
+            let label = label.map(checked_label).transpose()?;
+            return keys::enroll(context, &config, &mut store, &user, label, pin);
+        }
+        EnrollCommand::SshKey { user, file, label } => {
+            let label = label.map(checked_label).transpose()?;
+            return keys::enroll_ssh(context, &config, &mut store, &user, file, label);
         }
         EnrollCommand::Phone { user, number, shared_ok } => {
             let number = match number {
@@ -99,7 +107,7 @@ pub(crate) fn app(
         ));
     }
     let (account, state) = users::seen(store, user)?;
-    let label = free_label(&account, label)?;
+    let label = free_label(&account, label, "app")?;
     let secret = Secret::new(system::random::<NEW_SECRET_BYTES>()?);
     let issuer = issuer(config);
     show_secret(context, &issuer, user, &secret, shape)?;
@@ -125,7 +133,7 @@ fn import(
 ) -> Result<Outcome, Error> {
     let secret = parse_secret(&context.terminal.line()?)?;
     let (account, state) = users::seen(store, user)?;
-    let label = free_label(&account, label)?;
+    let label = free_label(&account, label, "app")?;
     let codes = if twofa::admin::recovery_left(&account, &state) == 0 { Some(Codes::make()?) } else { None };
     let app = App { id: 0, label, secret, shape, added: system::now() };
     let label = keep(store, &account, app, None, codes.as_ref())?;
@@ -247,17 +255,23 @@ fn checked_label(label: String) -> Result<String, Error> {
     Err(Error::Usage("a label has 1 to 32 printable characters".into(), "For example: --label phone".into()))
 }
 
-/// The wanted label, or the first free of `app`, `app-2`, ...
-fn free_label(account: &Account, wanted: Option<String>) -> Result<String, Error> {
-    let taken = |label: &str| account.factors.apps.iter().any(|app| app.label == label);
+/// The wanted label, or the first free of `app`, `app-2`, ... A label names one app or key of a user.
+pub(crate) fn free_label(account: &Account, wanted: Option<String>, usual: &str) -> Result<String, Error> {
+    let factors = &account.factors;
+    let apps = factors.apps.iter().map(|app| app.label.as_str());
+    let keys = factors.keys.iter().map(|key| key.label.as_str());
+    let labels: Vec<&str> = apps.chain(keys).chain(factors.ssh_keys.iter().map(|key| key.label.as_str())).collect();
     match wanted {
-        Some(label) if taken(&label) => Err(Error::refused(
-            format!("{} has an app `{label}` already", account.user),
-            "Choose another --label, or remove that app with `twofa-admin user forget`.",
+        Some(label) if labels.contains(&label.as_str()) => Err(Error::refused(
+            format!("{} has `{label}` already", account.user),
+            "Choose another --label, or remove that one with `twofa-admin user forget`.",
         )),
         Some(label) => Ok(label),
-        None if !taken("app") => Ok("app".into()),
-        None => Ok((2..).map(|n| format!("app-{n}")).find(|label| !taken(label)).unwrap_or_default()),
+        None if !labels.contains(&usual) => Ok(usual.into()),
+        None => {
+            let mut others = (2..).map(|n| format!("{usual}-{n}"));
+            Ok(others.find(|label| !labels.contains(&label.as_str())).unwrap_or_default())
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use twofa::config::Config;
 use twofa::helper::{self, Registered, Registration};
 use twofa::policy::Method;
 use twofa::sshkey::{Line, SkKey};
+use twofa::token::Credential;
 use twofa::store::Store;
 use twofa::{admin, system};
 use zeroize::Zeroizing;
@@ -36,7 +37,7 @@ pub(crate) fn enroll(
     pin: bool,
 ) -> Result<Outcome, Error> {
     refuse_json(context)?;
-    let (seen, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
+    let (seen, state) = users::seen(store, user)?;
     let label = free_label(&seen, label, "key")?;
     refuse_full(seen.factors.keys.len(), user)?;
     let verify = pin || config.policy.key.pin;
@@ -46,19 +47,20 @@ pub(crate) fn enroll(
         challenge: system::random()?,
         exclude: seen.factors.keys.iter().map(|key| key.credential.clone()).collect(),
         pin: None,
-        verify,
         time: TOUCH_TIME,
     };
     if verify {
         registration.pin = Some(ask_pin(context)?);
     }
-    let (credential, counter) = register(context, config, registration)?;
+    let credential = register(context, config, registration)?;
+    // A key with a PIN proves it now; whether it is asked for at logins, the administrator says.
+    let credential = Credential { verify, ..credential };
     let codes = new_codes(context, &seen, &state)?;
-    store.change(user, |account, state| {
-        refuse_changed(account, &seen)?;
+    users::change(store, &seen, |account, state| {
         let taken = |id: &u8| account.factors.keys.iter().any(|key| key.id == *id);
         let id = (0..MAX_KEYS as u8).find(|id| !taken(id)).unwrap_or_default();
-        state.set_counter(id, counter);
+        // Whatever it counts from, the first login shows more.
+        state.set_counter(id, 0);
         let added = system::now();
         account.factors.keys.push(Key { id, label: label.clone(), credential, added });
         codes.iter().for_each(|codes| codes.keep(account, state));
@@ -74,13 +76,13 @@ fn register(
     context: &mut Context,
     config: &Config,
     mut registration: Registration,
-) -> Result<(twofa::token::Credential, u32), Error> {
+) -> Result<Credential, Error> {
     for left in (0..TRIES).rev() {
         context.terminal.note("Plug the security key in, if it is not, and touch it; it asks twice.");
         let registered = helper::register(&config.policy.helper, &registration)
             .map_err(|error| Error::refused(error.to_string(), error.hint()))?;
         let (what, hint) = match registered {
-            Registered::Credential { credential, counter } => return Ok((credential, counter)),
+            Registered::Credential(credential) => return Ok(credential),
             Registered::PinRequired | Registered::WrongPin { .. } if left > 0 => {
                 if let Registered::WrongPin { left } = registered {
                     let left = left.map_or_else(String::new, |left| format!(" The key takes {left} more."));
@@ -129,7 +131,7 @@ pub(crate) fn enroll_ssh(
         None => home(user)?.join(".ssh/authorized_keys"),
     };
     let line = pick(context, &path, candidates(&path)?)?;
-    let (seen, state) = store.account(user)?.ok_or_else(|| Error::NoSuchUser(user.into()))?;
+    let (seen, state) = users::seen(store, user)?;
     refuse_full(seen.factors.ssh_keys.len(), user)?;
     if let Some(known) = seen.factors.ssh_keys.iter().find(|known| known.key == line.key) {
         return Err(Error::refused(
@@ -140,8 +142,7 @@ pub(crate) fn enroll_ssh(
     refuse_shared(store, user, &line.key)?;
     let label = free_label(&seen, label.or_else(|| own_label(&line.comment)), "ssh-key")?;
     let codes = new_codes(context, &seen, &state)?;
-    store.change(user, |account, state| {
-        refuse_changed(account, &seen)?;
+    users::change(store, &seen, |account, state| {
         let key = SshKey { label: label.clone(), key: line.key.clone(), added: system::now() };
         account.factors.ssh_keys.push(key);
         codes.iter().for_each(|codes| codes.keep(account, state));
@@ -252,16 +253,6 @@ fn new_codes(context: &mut Context, seen: &Account, state: &State) -> Result<Opt
     codes.show(&mut context.terminal)?;
     wait_until_saved(&mut context.terminal)?;
     Ok(Some(codes))
-}
-
-fn refuse_changed(account: &Account, seen: &Account) -> Result<(), Error> {
-    if account.generation == seen.generation {
-        return Ok(());
-    }
-    Err(Error::refused(
-        format!("{} was changed by somebody else meanwhile; nothing was added", seen.user),
-        "Enroll again.",
-    ))
 }
 
 fn refuse_full(has: usize, user: &str) -> Result<(), Error> {

@@ -9,6 +9,7 @@ mod doubts;
 mod enroll;
 mod error;
 mod init;
+mod keys;
 mod last_login;
 mod missing;
 mod policy;

@@ -2,6 +2,7 @@
 //! answers come from stdin: a script answers as a person does, line by line.
 
 use crate::error::Error;
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use std::io::{self, BufRead, IsTerminal, Write};
 use zeroize::Zeroizing;
 
@@ -9,6 +10,25 @@ use zeroize::Zeroizing;
 const MAX_LINE: u64 = 4096;
 
 pub(crate) struct Terminal;
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Hidden(Termios);
+
+impl Hidden {
+    fn new() -> Option<Self> {
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &silent).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+    }
+}
 
 impl Terminal {
     /// Whether stdout is a screen that may show colours (no-color.org).
@@ -34,6 +54,16 @@ impl Terminal {
         let mut err = io::stderr();
         let _ = write!(err, "{question}").and_then(|()| err.flush());
         self.line()
+    }
+
+    /// Asks for a secret, which a terminal does not show.
+    pub(crate) fn ask_secretly(&mut self, question: &str) -> Result<Zeroizing<String>, Error> {
+        let hidden = Hidden::new();
+        let answer = self.ask(question);
+        if hidden.is_some() {
+            self.note("");
+        }
+        answer
     }
 
     /// Asks a question whose answer is no unless it is yes.

@@ -6,7 +6,7 @@ use crate::context::{Context, accounts};
 use crate::error::Error;
 use crate::{Outcome, missing, table};
 use twofa::account::{Account, Change, Conflict, Factors, State};
-use twofa::admin::{ContactReport, UserReport};
+use twofa::admin::{ContactReport, KeyReport, UserReport};
 use twofa::policy::Known;
 use twofa::store::{self, Store};
 use twofa::system;
@@ -21,7 +21,7 @@ pub(crate) fn run(context: &mut Context, command: UserCommand) -> Result<Outcome
         UserCommand::Show { user } => show(context, &user),
         UserCommand::Reset { user, yes } => reset(context, &user, yes),
         UserCommand::Unlock { user } => unlock(context, &user),
-        UserCommand::Remove { user, yes } => remove(context, &user, yes),
+        UserCommand::Remove { user, yes } => remove_account(context, &user, yes),
         UserCommand::Forget { user, label, yes } => forget(context, &user, &label, yes),
         UserCommand::Repair { user } => repair(context, &user),
     }
@@ -114,7 +114,7 @@ fn list(context: &mut Context) -> Result<Outcome, Error> {
             ]
         };
         let rows: Vec<_> = reports.iter().map(row).collect();
-        table::render(["USER", "UID", "APPS", "PHONE", "RECOVERY", "FAILURES", "LOCKED"], &rows)
+        table::render(["USER", "UID", "APPS AND KEYS", "PHONE", "RECOVERY", "FAILURES", "LOCKED"], &rows)
     })?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
@@ -138,8 +138,10 @@ fn show(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         let addresses: Vec<String> = report.addresses.iter().map(contact_in_full).collect();
         let addresses =
             if addresses.is_empty() { "none".into() } else { addresses.join("\n                 ") };
+        let keys: Vec<String> = report.keys.iter().map(key).collect();
+        let keys = if keys.is_empty() { "none".into() } else { keys.join("\n                 ") };
         format!(
-            "User:            {} (uid {})\nApps:            {apps}\nTelephone:       {phone}\nE-mail:          {addresses}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}",
+            "User:            {} (uid {})\nApps:            {apps}\nSecurity keys:   {keys}\nTelephone:       {phone}\nE-mail:          {addresses}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}",
             table::printable(&report.user), report.uid, report.recovery_codes_left, report.failures, locks(report)
         )
     })?;
@@ -151,6 +153,12 @@ fn contact(contact: &ContactReport) -> String {
     if contact.confirmed.is_some() { contact.to.clone() } else { format!("{} ?", contact.to) }
 }
 
+fn key(key: &KeyReport) -> String {
+    let label = table::printable(&key.label);
+    let standing = if key.suspended { ", SUSPENDED: its counter did not grow" } else { "" };
+    format!("{label} ({}), enrolled {}{standing}", key.kind, key.enrolled)
+}
+
 fn contact_in_full(contact: &ContactReport) -> String {
     match &contact.confirmed {
         Some(at) => format!("{}, confirmed {at}", contact.to),
@@ -159,7 +167,8 @@ fn contact_in_full(contact: &ContactReport) -> String {
 }
 
 fn labels(report: &UserReport) -> String {
-    let labels: Vec<&str> = report.apps.iter().map(|app| app.label.as_str()).collect();
+    let keys = report.keys.iter().map(|key| key.label.as_str());
+    let labels: Vec<&str> = report.apps.iter().map(|app| app.label.as_str()).chain(keys).collect();
     if labels.is_empty() { "-".into() } else { labels.join(", ") }
 }
 
@@ -213,7 +222,7 @@ fn unlock(context: &mut Context, user: &str) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-fn remove(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error> {
+fn remove_account(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error> {
     let (_, mut store) = context.open()?;
     let question = format!("Remove the account of {user}, with all factors and recovery codes?");
     context.terminal.insist(&question, yes)?;
@@ -223,28 +232,46 @@ fn remove(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error
 }
 
 fn forget(context: &mut Context, user: &str, label: &str, yes: bool) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     let (account, _) = store.account(user)?.ok_or_else(|| store::Error::NoUser(user.into()))?;
-    let last = account.factors.apps.len() == 1;
-    let question = if last {
-        format!("`{label}` is the only app of {user}, who then cannot log in. Remove it?")
+    let mut without = account.factors.clone();
+    if !remove(&mut without, label) {
+        return Err(Error::refused(
+            format!("{user} has no app or key `{}`", table::printable(label)),
+            format!("`twofa-admin user show {user}` lists them."),
+        ));
+    }
+    let question = if config.policy.methods_of(&without).is_empty() {
+        format!("`{label}` is the only factor of {user}, who then cannot log in. Remove it?")
     } else {
-        format!("Remove the app `{label}` of {user}?")
+        format!("Remove `{label}` of {user}?")
     };
     context.terminal.insist(&table::printable(&question), yes)?;
     store.change(user, |account, state| {
-        let apps = &mut account.factors.apps;
-        let Some(at) = apps.iter().position(|app| app.label == label) else {
-            return Err(Error::refused(
-                format!("{user} has no app `{}`", table::printable(label)),
-                format!("`twofa-admin user show {user}` lists the apps."),
-            ));
-        };
-        state.forget_app(apps.remove(at).id);
-        Ok(())
+        let before = account.factors.clone();
+        remove(&mut account.factors, label);
+        let left = &account.factors;
+        let gone = |id: u8, ids: &mut dyn Iterator<Item = u8>| ids.all(|left| left != id);
+        for app in before.apps.iter().filter(|app| gone(app.id, &mut left.apps.iter().map(|app| app.id))) {
+            state.forget_app(app.id);
+        }
+        for key in before.keys.iter().filter(|key| gone(key.id, &mut left.keys.iter().map(|key| key.id))) {
+            state.forget_key(key.id);
+        }
+        Ok::<_, Error>(())
     })?;
-    context.terminal.say(&table::printable(&format!("The app `{label}` of {user} is removed.")))?;
+    context.terminal.say(&table::printable(&format!("`{label}` of {user} is removed.")))?;
     Ok(Outcome::Done)
+}
+
+/// Removes the app or key with this label; whether there was one.
+fn remove(factors: &mut Factors, label: &str) -> bool {
+    let count = |factors: &Factors| factors.apps.len() + factors.keys.len() + factors.ssh_keys.len();
+    let before = count(factors);
+    factors.apps.retain(|app| app.label != label);
+    factors.keys.retain(|key| key.label != label);
+    factors.ssh_keys.retain(|key| key.label != label);
+    count(factors) < before
 }
 
 fn repair(context: &mut Context, user: &str) -> Result<Outcome, Error> {

@@ -1,10 +1,11 @@
 //! Reports for administrators, from plain data: what `twofa-admin` prints as text or as JSON.
 
-use crate::account::{Account, State};
+use crate::account::{Account, Factors, Key, SshKey, State};
 use crate::config::Config;
 use crate::contact::{Address, Confirmable, Number};
 use crate::message::rfc3339;
 use crate::policy::{Channel, Exemption, Method, Policy, Who};
+use crate::token::Protocol;
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -16,6 +17,7 @@ pub struct UserReport {
     /// The policy's methods that this user can use.
     pub methods: Vec<&'static str>,
     pub apps: Vec<AppReport>,
+    pub keys: Vec<KeyReport>,
     /// Masked.
     pub phone: Option<ContactReport>,
     pub addresses: Vec<ContactReport>,
@@ -37,6 +39,38 @@ pub struct AppReport {
     pub digits: u8,
     pub step: u8,
     pub enrolled: String,
+}
+
+/// A security key, of this host's or the user's own.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyReport {
+    pub label: String,
+    pub kind: String,
+    pub enrolled: String,
+    /// Its counter did not grow once: it may exist twice.
+    pub suspended: bool,
+}
+
+impl KeyReport {
+    fn of(factors: &Factors, state: &State) -> Vec<Self> {
+        let local = |key: &Key| Self {
+            label: key.label.clone(),
+            kind: match (key.credential.protocol, key.credential.verify) {
+                (Protocol::U2f, _) => "console, U2F".into(),
+                (Protocol::Fido2, false) => "console, FIDO2".into(),
+                (Protocol::Fido2, true) => "console, FIDO2 with PIN".into(),
+            },
+            enrolled: rfc3339(key.added),
+            suspended: state.is_suspended(key.id),
+        };
+        let ssh = |key: &SshKey| Self {
+            label: key.label.clone(),
+            kind: format!("ssh, {}", key.key.fingerprint()),
+            enrolled: rfc3339(key.added),
+            suspended: false,
+        };
+        factors.keys.iter().map(local).chain(factors.ssh_keys.iter().map(ssh)).collect()
+    }
 }
 
 /// Where codes are sent, masked.
@@ -70,6 +104,7 @@ impl UserReport {
             uid: account.uid,
             methods: policy.methods_of(&account.factors).into_iter().map(Method::name).collect(),
             apps: account.factors.apps.iter().map(app).collect(),
+            keys: KeyReport::of(&account.factors, state),
             phone: account.factors.phone.as_ref().map(|phone| ContactReport::new(phone, Number::masked)),
             addresses: account
                 .factors
@@ -106,6 +141,7 @@ pub struct PolicyReport {
     sms: Option<ChannelReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<ChannelReport>,
+    key: KeyRulesReport,
     limits: LimitsReport,
     store: StoreReport,
     exempt: Vec<ExemptReport>,
@@ -147,6 +183,12 @@ impl ChannelReport {
             default_address: None,
         }
     }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct KeyRulesReport {
+    rp_id: String,
+    pin: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -205,6 +247,7 @@ impl PolicyReport {
                 algorithm: policy.app.shape.algorithm.name(),
                 issuer: policy.app.issuer.clone(),
             },
+            key: KeyRulesReport { rp_id: policy.key.rp_id.clone(), pin: policy.key.pin },
             limits: LimitsReport {
                 prompts: policy.limits.prompts,
                 failures: policy.limits.failures,
