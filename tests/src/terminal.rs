@@ -42,14 +42,10 @@ impl Terminal {
         let side = ioctl_tiocgptpeer(&pty, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a pty");
         tcsetwinsize(&side, SIZE).expect("the size of the terminal");
-        // setsid makes it the controlling terminal: ssh, login and su insist on that. Whoever started the tests may
-        // ignore Ctrl-C (a shell does for its background jobs); a user's terminal does not.
-        let nsenter = on_all_streams(
-            world.command("setsid").args(["--ctty", "--wait", "env", "--default-signal"]).args(command),
-            &side,
-        )
-        .spawn()
-        .expect("nsenter");
+        // setsid makes it the controlling terminal: ssh, login and su insist on that.
+        let nsenter = on_all_streams(world.command("setsid").args(["--ctty", "--wait"]).args(command), &side)
+            .spawn()
+            .expect("nsenter");
         Self {
             name: command.join(" "),
             nsenter,
