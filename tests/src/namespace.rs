@@ -84,8 +84,11 @@ impl Namespace {
 
     /// A command that will run inside.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
+        // Whoever started the tests may ignore Ctrl-C (a shell does for its background jobs); who works here does not.
+        let mut command = Command::new("env");
         command.args([
+            "--default-signal",
+            "nsenter",
             "--mount",
             "--pid",
             "--net",

@@ -260,7 +260,8 @@ pub(crate) fn free_label(account: &Account, wanted: Option<String>, usual: &str)
     let factors = &account.factors;
     let apps = factors.apps.iter().map(|app| app.label.as_str());
     let keys = factors.keys.iter().map(|key| key.label.as_str());
-    let labels: Vec<&str> = apps.chain(keys).chain(factors.ssh_keys.iter().map(|key| key.label.as_str())).collect();
+    let labels: Vec<&str> =
+        apps.chain(keys).chain(factors.ssh_keys.iter().map(|key| key.label.as_str())).collect();
     match wanted {
         Some(label) if labels.contains(&label.as_str()) => Err(Error::refused(
             format!("{} has `{label}` already", account.user),

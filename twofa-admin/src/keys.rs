@@ -15,8 +15,8 @@ use twofa::config::Config;
 use twofa::helper::{self, Registered, Registration};
 use twofa::policy::Method;
 use twofa::sshkey::{Line, SkKey};
-use twofa::token::Credential;
 use twofa::store::Store;
+use twofa::token::Credential;
 use twofa::{admin, system};
 use zeroize::Zeroizing;
 
@@ -66,7 +66,9 @@ pub(crate) fn enroll(
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok::<_, Error>(())
     })?;
-    context.terminal.say(&format!("{user} can log in with the security key `{label}` now, at this host's console."))?;
+    context
+        .terminal
+        .say(&format!("{user} can log in with the security key `{label}` now, at this host's console."))?;
     remind(context, config);
     Ok(Outcome::Done)
 }
@@ -93,11 +95,19 @@ fn register(
                 continue;
             }
             Registered::PinRequired => ("the key asks for a PIN", "Type the PIN of the key when asked."),
-            Registered::WrongPin { .. } => ("no PIN was right", "Find out the PIN; the key blocks itself after eight."),
-            Registered::PinBlocked => ("the PIN of the key is blocked", "Reset the key with its maker's tool."),
+            Registered::WrongPin { .. } => {
+                ("no PIN was right", "Find out the PIN; the key blocks itself after eight.")
+            }
+            Registered::PinBlocked => {
+                ("the PIN of the key is blocked", "Reset the key with its maker's tool.")
+            }
             Registered::NoKey => ("no security key is plugged in", "Plug it into this host, then try again."),
-            Registered::SeveralKeys => ("several security keys are plugged in", "Leave only the one to enroll."),
-            Registered::AlreadyRegistered => ("this key is enrolled already", "`twofa-admin user show` lists the keys."),
+            Registered::SeveralKeys => {
+                ("several security keys are plugged in", "Leave only the one to enroll.")
+            }
+            Registered::AlreadyRegistered => {
+                ("this key is enrolled already", "`twofa-admin user show` lists the keys.")
+            }
             Registered::Denied => ("the key refused", "Try again, and touch it when it blinks."),
             Registered::TimedOut => ("the key was not touched", "Try again, and touch it when it blinks."),
             Registered::Gone => ("the key was unplugged", "Leave it plugged in, and try again."),
@@ -148,13 +158,17 @@ pub(crate) fn enroll_ssh(
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok::<_, Error>(())
     })?;
-    context.terminal.say(&format!("{user} can log in with the SSH key `{label}` now: {}", line.key.fingerprint()))?;
+    context
+        .terminal
+        .say(&format!("{user} can log in with the SSH key `{label}` now: {}", line.key.fingerprint()))?;
     if line.no_touch_required {
         context.terminal.note(
             "Its line says no-touch-required. Set `PubkeyAuthOptions touch-required` in sshd_config, which overrules it.",
         );
     } else {
-        context.terminal.note("Set `PubkeyAuthOptions touch-required` in sshd_config, so that no user can do without.");
+        context
+            .terminal
+            .note("Set `PubkeyAuthOptions touch-required` in sshd_config, so that no user can do without.");
     }
     remind(context, config);
     Ok(Outcome::Done)
@@ -166,7 +180,10 @@ fn candidates(path: &Path) -> Result<Vec<Line>, Error> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     let cannot = |error: std::io::Error| {
-        Error::refused(format!("{} cannot be read: {error}", path.display()), "Name a file: twofa-admin enroll ssh-key USER FILE")
+        Error::refused(
+            format!("{} cannot be read: {error}", path.display()),
+            "Name a file: twofa-admin enroll ssh-key USER FILE",
+        )
     };
     let file = file.map_err(cannot)?;
     if !file.metadata().map_err(cannot)?.is_file() {
@@ -267,7 +284,10 @@ fn refuse_full(has: usize, user: &str) -> Result<(), Error> {
 
 fn refuse_json(context: &Context) -> Result<(), Error> {
     if context.json {
-        return Err(Error::Usage("an enrolment is a dialogue, not a report".into(), "Leave out --json.".into()));
+        return Err(Error::Usage(
+            "an enrolment is a dialogue, not a report".into(),
+            "Leave out --json.".into(),
+        ));
     }
     Ok(())
 }
