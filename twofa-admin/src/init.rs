@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, contacts, doubts, enroll, missing, policy, send, table, users};
+use crate::{Outcome, contacts, doubts, enroll, keys, missing, policy, send, table, users};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -150,6 +150,7 @@ fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Resu
     let method = config.policy.methods.first().copied().unwrap_or(Method::App);
     let what = match method {
         Method::App => "an authenticator app",
+        Method::Key => "a security key",
         Method::Sms => "a telephone number",
         Method::Email => "an e-mail address",
     };
@@ -162,6 +163,9 @@ fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Resu
     let to = match method {
         Method::App => {
             return enroll::app(context, config, store, user, None, config.policy.app.shape).map(drop);
+        }
+        Method::Key => {
+            return keys::enroll(context, config, store, user, None, config.policy.key.pin).map(drop);
         }
         Method::Sms => {
             let typed = context.terminal.ask(&format!("Number of {user}: "))?;

@@ -18,7 +18,6 @@ use twofa::sshkey::{Line, SkKey};
 use twofa::store::Store;
 use twofa::token::Credential;
 use twofa::{admin, system};
-use zeroize::Zeroizing;
 
 /// Seconds that a touch is waited for.
 const TOUCH_TIME: u8 = 30;

@@ -39,6 +39,8 @@ pub(crate) fn covered(policy: &Policy) -> Result<Vec<LoginUser>, Error> {
             known,
             address: None,
             first_factor: false,
+            local: false,
+            ssh_keys: Vec::new(),
             host: String::new(),
         };
         if let Decision::Waive(Waiver::Exempt(_)) = asked.decide(&request, now) {
@@ -77,7 +79,8 @@ pub(crate) fn first_step(policy: &Policy, user: &str) -> String {
     match policy.methods.first() {
         Some(Method::Sms) => format!("twofa-admin enroll phone {user} NUMBER"),
         Some(Method::Email) => format!("twofa-admin enroll email {user} ADDRESS"),
-        _ => format!("twofa-admin enroll app {user}"),
+        Some(Method::Key) => format!("twofa-admin enroll key {user}"),
+        Some(Method::App) | None => format!("twofa-admin enroll app {user}"),
     }
 }
 

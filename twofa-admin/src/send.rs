@@ -79,6 +79,8 @@ pub(crate) fn send(
         known: None,
         address: None,
         first_factor: true,
+        local: true,
+        ssh_keys: Vec::new(),
         host: system::host(),
     };
     let job = Job::new(channel, kind, &delivery, &request);

@@ -251,13 +251,8 @@ fn forget(context: &mut Context, user: &str, label: &str, yes: bool) -> Result<O
         let before = account.factors.clone();
         remove(&mut account.factors, label);
         let left = &account.factors;
-        let gone = |id: u8, ids: &mut dyn Iterator<Item = u8>| ids.all(|left| left != id);
-        for app in before.apps.iter().filter(|app| gone(app.id, &mut left.apps.iter().map(|app| app.id))) {
-            state.forget_app(app.id);
-        }
-        for key in before.keys.iter().filter(|key| gone(key.id, &mut left.keys.iter().map(|key| key.id))) {
-            state.forget_key(key.id);
-        }
+        before.apps.iter().filter(|app| !left.apps.contains(app)).for_each(|app| state.forget_app(app.id));
+        before.keys.iter().filter(|key| !left.keys.contains(key)).for_each(|key| state.forget_key(key.id));
         Ok::<_, Error>(())
     })?;
     context.terminal.say(&table::printable(&format!("`{label}` of {user} is removed.")))?;
