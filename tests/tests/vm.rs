@@ -16,9 +16,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use twofa_tests::vm::cases::run;
 use twofa_tests::vm::{Group, Vm, password_of};
+use twofa_tests::world::artifact;
+
+#[path = "vm/keys.rs"]
+mod keys;
 
 /// Every case begins with the state that its group's `prepare` left.
-const GROUPS: [Group; 1] = [
+const GROUPS: [Group; 2] = [
     // The guest, the keys and the harness, without the product: when these fail, look here first.
     Group {
         name: "guest",
@@ -44,13 +48,18 @@ const GROUPS: [Group; 1] = [
             ("lies_are_noticed", lies_are_noticed),
         ],
     },
-    // The product's cases: a group with a `prepare` that writes /etc/pam.d and the policy and enrolls a key. Its files
-    // go into `files` below.
+    Group { name: "login_with_a_key", prepare: keys::prepare, cases: keys::CASES },
 ];
 
 fn main() -> ExitCode {
-    // The product's: (artifact("TWOFA_ADMIN", "twofa-admin"), "/usr/sbin/twofa-admin")
-    let files = [];
+    let files = [
+        (
+            artifact("TWOFA_MODULE", "libpam_twofa.so"),
+            "/usr/lib/x86_64-linux-gnu/security/pam_twofa.so",
+        ),
+        (artifact("TWOFA_ADMIN", "twofa-admin"), "/usr/sbin/twofa-admin"),
+        (artifact("TWOFA_HELPER", "twofa-helper"), "/usr/libexec/twofa/twofa-helper"),
+    ];
     run(&files, &GROUPS)
 }
 

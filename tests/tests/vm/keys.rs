@@ -1,0 +1,272 @@
+//! Who has a security key logs in at the console with the password and a touch.
+
+use twofa_tests::vm::{Case, Vm, password_of};
+
+const POLICY: &str = r#"version = 1
+mode = "enforce"
+methods = ["key"]
+services = ["login"]
+[key]
+rp_id = "twofa"
+"#;
+
+pub(crate) const PROMPT: &str = "alice@guest:~$ ";
+const TOUCH: &str = "Touch your security key.";
+const ASK_AGAIN: &str = "Verification code (recovery code, or type key): ";
+const ASK_LAST: &str = "Verification code (recovery code): ";
+
+pub(crate) const CASES: &[Case] = &[
+    ("password_and_touch", password_and_touch),
+    ("no_key", no_key),
+    ("recovery_code", recovery_code),
+    ("denied", denied),
+    ("wrong_password", wrong_password),
+    ("unenrolled_user", unenrolled_user),
+    ("unenrolled_user_without_a_key", unenrolled_user_without_a_key),
+    ("no_up", |vm| lie(vm, "no-up")),
+    ("wrong_rpid", |vm| lie(vm, "wrong-rpid")),
+    ("other_key", |vm| lie(vm, "other-key")),
+    ("replay", replay),
+    ("counter_back", |vm| counter(vm, "counter-back")),
+    ("counter_same", |vm| counter(vm, "counter-same")),
+    ("counter_zero", |vm| counter(vm, "counter-zero")),
+    ("second_of_two_keys", second_of_two_keys),
+    ("either_of_two_enrolled_keys", either_of_two_enrolled_keys),
+    ("somebody_elses_key", somebody_elses_key),
+    ("touched_later", touched_later),
+    ("never_touched", never_touched),
+    ("unplugged_while_waiting", unplugged_while_waiting),
+];
+
+/// Installs the product, and enrolls alice with the key `blue`, which stays plugged in.
+pub(crate) fn prepare(vm: &mut Vm) {
+    vm.ok(&format!("mkdir -p /etc/twofa && cat >/etc/twofa/twofa.toml <<'END'\n{POLICY}END"));
+    vm.ok(
+        "set -e
+         sed -i -e '/^@include common-auth/a auth required pam_twofa.so' \
+             -e '/^@include common-account/i account required pam_twofa.so' /etc/pam.d/login
+         test $(grep -c pam_twofa /etc/pam.d/login) = 2
+         twofa-admin init --yes
+         twofa-admin policy check",
+    );
+    vm.plug("blue", "");
+    let said = enroll(vm, "alice", "blue");
+    assert!(said.contains("alice can log in with the security key `blue` now"), "{said}");
+}
+
+/// The dialogue; the recovery codes stay in the guest, as `codes`.
+fn enroll(vm: &mut Vm, user: &str, label: &str) -> String {
+    vm.ok(&format!(
+        "set -e; echo saved | twofa-admin enroll key {user} --label {label} >enrolled 2>&1 || {{ cat enrolled; exit 1; }}
+         sed -n 's/^    //p' enrolled >>codes; cat enrolled"
+    ))
+}
+
+fn password_and_touch(vm: &mut Vm) {
+    log_in(vm);
+    log_in(vm);
+    expect_log(vm, "accepted key for alice from ttyS0 label=blue");
+}
+
+fn no_key(vm: &mut Vm) {
+    vm.unplug("blue");
+    password(vm, "alice");
+    vm.console().expect("No security key is plugged in.");
+    vm.console().expect(ASK_AGAIN);
+    vm.plug("blue", "");
+    vm.console().send_line("key");
+    vm.console().expect(TOUCH);
+    expect_shell(vm);
+}
+
+fn recovery_code(vm: &mut Vm) {
+    let codes = vm.ok("cat codes");
+    let code = codes.lines().next().unwrap();
+    vm.unplug("blue");
+    password(vm, "alice");
+    vm.console().answer(ASK_AGAIN, code);
+    expect_shell(vm);
+    password(vm, "alice");
+    vm.console().answer(ASK_AGAIN, code);
+    vm.console().expect("Verification code");
+}
+
+fn denied(vm: &mut Vm) {
+    vm.mode("blue", "deny");
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.console().expect("The security key was not touched.");
+    for ask in [ASK_AGAIN, ASK_AGAIN] {
+        vm.console().answer(ask, "key");
+        vm.console().expect("The security key was not touched.");
+    }
+    // It is asked as often as a code may be wrong.
+    for _ in 0..3 {
+        vm.console().answer(ASK_LAST, "");
+    }
+    expect_refusal(vm);
+    vm.mode("blue", "ok");
+    log_in(vm);
+}
+
+fn wrong_password(vm: &mut Vm) {
+    let console = vm.console();
+    console.answer("login: ", "alice");
+    console.answer("Password: ", "wrong");
+    let screen = console.expect("Login incorrect");
+    assert!(!screen.contains("Touch") && !screen.contains("key"), "{screen}");
+    console.expect("login: ");
+}
+
+/// Sees what alice would see with a key that is not hers.
+fn unenrolled_user(vm: &mut Vm) {
+    password(vm, "bob");
+    vm.console().expect(TOUCH);
+    vm.console().expect("No security key of yours is plugged in.");
+    give_up(vm);
+    expect_log(vm, "refused bob from ttyS0 reason=not-enrolled");
+}
+
+fn unenrolled_user_without_a_key(vm: &mut Vm) {
+    vm.unplug("blue");
+    password(vm, "bob");
+    vm.console().expect(TOUCH);
+    vm.console().expect("No security key is plugged in.");
+    give_up(vm);
+    expect_log(vm, "refused bob from ttyS0 reason=not-enrolled");
+}
+
+fn lie(vm: &mut Vm, word: &str) {
+    vm.mode("blue", word);
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.console().expect("The security key proved nothing.");
+    vm.mode("blue", "ok");
+    vm.console().answer(ASK_AGAIN, "key");
+    vm.console().expect(TOUCH);
+    expect_shell(vm);
+}
+
+fn replay(vm: &mut Vm) {
+    log_in(vm);
+    lie(vm, "replay");
+}
+
+/// A key whose counter went back may be a copy: it counts no longer, also when it goes on.
+fn counter(vm: &mut Vm, word: &str) {
+    log_in(vm);
+    log_in(vm);
+    vm.mode("blue", word);
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.console().expect("This security key counts no longer.");
+    give_up(vm);
+    vm.mode("blue", "ok");
+    password(vm, "alice");
+    vm.console().expect("Log in with your security key, or a recovery code.");
+    give_up(vm);
+}
+
+fn second_of_two_keys(vm: &mut Vm) {
+    vm.unplug("blue");
+    vm.mode("red", "never");
+    vm.plug("red", "");
+    vm.plug("blue", "");
+    log_in(vm);
+    vm.mode("red", "ok");
+    log_in(vm);
+}
+
+fn either_of_two_enrolled_keys(vm: &mut Vm) {
+    vm.unplug("blue");
+    vm.plug("red", "");
+    enroll(vm, "alice", "red");
+    log_in(vm);
+    expect_log(vm, "accepted key for alice from ttyS0 label=red");
+    vm.mode("red", "never");
+    vm.plug("blue", "");
+    log_in(vm);
+    expect_log(vm, "accepted key for alice from ttyS0 label=blue");
+}
+
+fn somebody_elses_key(vm: &mut Vm) {
+    vm.unplug("blue");
+    vm.plug("red", "");
+    enroll(vm, "bob", "red");
+    password(vm, "alice");
+    vm.console().expect("No security key of yours is plugged in.");
+    vm.console().expect(ASK_AGAIN);
+}
+
+fn touched_later(vm: &mut Vm) {
+    vm.mode("blue", "never");
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.ok("sleep 3");
+    vm.console().catch_up();
+    assert_eq!(vm.console().unread().trim(), "");
+    vm.mode("blue", "ok");
+    expect_shell(vm);
+}
+
+fn never_touched(vm: &mut Vm) {
+    vm.mode("blue", "never");
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.console().expect("The security key was not touched.");
+    vm.mode("blue", "ok");
+    vm.console().answer(ASK_AGAIN, "key");
+    expect_shell(vm);
+}
+
+fn unplugged_while_waiting(vm: &mut Vm) {
+    vm.mode("blue", "vanish");
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.console().expect("The security key was not touched.");
+    vm.console().expect(ASK_AGAIN);
+}
+
+/// Name and password.
+pub(crate) fn password(vm: &mut Vm, user: &str) {
+    vm.console().answer("login: ", user);
+    vm.console().answer("Password: ", &password_of(user));
+}
+
+fn log_in(vm: &mut Vm) {
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    expect_shell(vm);
+}
+
+/// In, and out again.
+pub(crate) fn expect_shell(vm: &mut Vm) {
+    let (at, before) = vm.console().expect_any(&[PROMPT, "Verification code", "Login incorrect"]);
+    assert_eq!(at, 0, "no shell, but: {before}");
+    vm.console().send_line("id -un; exit");
+    vm.console().expect("alice\n");
+}
+
+/// Answers every prompt wrongly.
+fn give_up(vm: &mut Vm) {
+    for _ in 0..5 {
+        match vm.console().expect_any(&["Verification code (", "Login incorrect"]).0 {
+            0 => vm.console().answer("): ", "wrong"),
+            _ => {
+                vm.console().expect("login: ");
+                vm.console().send_line("");
+                return;
+            }
+        };
+    }
+    panic!("the prompts have no end. {}", vm.console().shown());
+}
+
+fn expect_refusal(vm: &mut Vm) {
+    vm.console().expect("Login incorrect");
+}
+
+pub(crate) fn expect_log(vm: &mut Vm, text: &str) {
+    let log = vm.ok("journalctl --no-pager -o cat | grep twofa");
+    assert!(log.contains(text), "{text}\n{log}");
+}
