@@ -11,7 +11,8 @@ use twofa::code::Answer;
 use twofa::drive;
 use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
 use twofa::policy::{Method, Mode, Recipient, Request};
-use twofa::ports::{Conversation, Courier, Store};
+use twofa::ports::{Conversation, Courier, Keys, Store};
+use twofa::token::{Touch, Touched};
 
 /// What the login is expected to ask for next, and what comes of it.
 enum Line {
@@ -27,9 +28,11 @@ enum Line {
     Count(Event),
     /// The code of this number is sent.
     Deliver(u8, Event),
+    /// Keys are asked for a signature of the challenge of this number.
+    Sign(u8, Event),
 }
 
-use Line::{Ask, Commit, Count, Deliver, Read, Tell};
+use Line::{Ask, Commit, Count, Deliver, Read, Sign, Tell};
 
 /// Store, user and gateway in one, reading from one script, so that the order of all is held. All of it has to be
 /// used.
@@ -95,6 +98,15 @@ impl Courier for &Script {
     }
 }
 
+impl Keys for &Script {
+    fn touch(&mut self, touch: &Touch) -> Event {
+        match self.next("a touch") {
+            Sign(number, event) if touch.challenge == common::seed(1).challenge(number) => event,
+            _ => panic!("out of turn: {touch:?}"),
+        }
+    }
+}
+
 /// Runs a login through the script; the clock goes on by a second each time it is read.
 #[track_caller]
 fn run(mode: Mode, request: &Request, lines: Vec<Line>) -> Verdict {
@@ -108,7 +120,7 @@ fn run_with(mode: Mode, methods: &[Method], request: &Request, lines: Vec<Line>)
     let time = Cell::new(NOW);
     let clock = || time.replace(time.get() + 1);
     let login = Login::new(&policy, request, &seed);
-    drive::run(login, &mut &script, &mut &script, &mut &script, &clock)
+    drive::run(login, &mut &script, &mut &script, &mut &script, &mut &script, &clock)
 }
 
 fn enrolled() -> Line {
@@ -223,7 +235,7 @@ fn messages_are_counted_then_handed_to_the_courier() {
     let recover = |notice| {
         [
             Tell(notice),
-            Ask(Prompt::Recovery { resend: true }, Event::Answer(common::right_recovery())),
+            Ask(Prompt::Recovery { or: vec![], resend: true }, Event::Answer(common::right_recovery())),
             stored(true),
             Tell(Notice::RecoveryCodesLeft(3)),
         ]

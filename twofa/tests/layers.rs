@@ -10,15 +10,16 @@ use std::path::Path;
 use std::{fs, iter};
 
 /// Each module, and the modules it may use.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("code", &[]),
     ("contact", &[]),
-    ("token", &[]),
-    ("account", &["code", "contact"]),
-    ("policy", &["account", "code", "contact"]),
-    ("login", &["account", "code", "policy"]),
+    ("sshkey", &[]),
+    ("token", &["code"]),
+    ("account", &["code", "contact", "sshkey", "token"]),
+    ("policy", &["account", "code", "contact", "sshkey"]),
+    ("login", &["account", "code", "policy", "token"]),
     ("message", &["account", "login", "policy"]),
-    ("ports", &["account", "login"]),
+    ("ports", &["account", "login", "token"]),
     ("drive", &["login", "ports"]),
     ("log", &["account", "login", "message"]),
     ("system", &["policy"]),
@@ -26,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("helper", &["code", "login", "message", "policy", "system", "token", "trusted"]),
     ("config", &["account", "code", "contact", "policy", "trusted"]),
     ("store", &["account", "config", "contact", "login", "policy", "ports", "system", "trusted"]),
-    ("admin", &["account", "config", "contact", "message", "policy"]),
+    ("admin", &["account", "config", "contact", "message", "policy", "token"]),
 ];
 
 /// Clock, waiting, randomness, users and groups: what only this module may name.

@@ -23,7 +23,7 @@ use twofa::policy::{
     Channel, EmailRules, Exemption, Method, Mode, Policy, Recipient, Request, SmsRules, Template, Who,
 };
 
-use Method::{App, Email, Sms};
+use Method::{App, Email, Key, Sms};
 
 /// A code of the tests is too old after three pauses, and not after two.
 const VALID_FOR: u64 = 2 * SENDS.pause + 5;
@@ -304,6 +304,7 @@ impl<'a> History<'a> {
             }
             Step::Commit(change) => self.judge_change(event, change, due.as_ref())?,
             Step::Deliver(delivery) => self.judge_delivery(event, delivery, due.as_ref())?,
+            Step::Touch { .. } => return Err("no key is asked for"),
             Step::Finish { notice, verdict } => {
                 self.judge_notice(event, notice.as_ref())?;
                 self.judge_verdict(event, verdict)?;
@@ -385,6 +386,7 @@ impl<'a> History<'a> {
                 App => !account.factors.apps.is_empty(),
                 Sms => account.factors.phone.is_some(),
                 Email => !account.factors.addresses.is_empty(),
+                Key => !account.factors.keys.is_empty() || !account.factors.ssh_keys.is_empty(),
             };
             let methods: Vec<Method> = self.methods.iter().copied().filter(has).collect();
             self.enrolled = self.scene.request.known.is_some() && account.uid == UID && !methods.is_empty();
@@ -396,7 +398,7 @@ impl<'a> History<'a> {
             }
         }
         if self.hard_stop {
-            return Some(Due::Ask(Prompt::Recovery { resend: false }));
+            return Some(Due::Ask(Prompt::Recovery { or: vec![], resend: false }));
         }
         Some(self.turn_to(self.methods[0]))
     }
@@ -435,7 +437,10 @@ impl<'a> History<'a> {
     fn granted(&self, word: Word) -> Option<Method> {
         match (self.prompt.as_ref()?, word) {
             (Prompt::Sent { method, .. }, Word::Resend) => Some(*method),
-            (Prompt::Recovery { resend: true }, Word::Resend) => self.methods.first().copied(),
+            (Prompt::Recovery { resend: true, .. }, Word::Resend) => {
+                self.methods.iter().copied().find(|method| method.is_sent())
+            }
+            (Prompt::Recovery { or, .. }, word) => or.iter().copied().find(|or| names(word, *or)),
             (Prompt::App { or } | Prompt::Sent { or, .. }, word) => or.filter(|or| names(word, *or)),
             _ => None,
         }
@@ -444,6 +449,8 @@ impl<'a> History<'a> {
     fn turn_to(&self, method: Method) -> Due {
         match method {
             App => Due::Ask(Prompt::App { or: self.other(App) }),
+            // Keys are explored by `KeyRules` below.
+            Key => Due::Ask(Prompt::Recovery { or: vec![], resend: false }),
             method if self.live.is_some() => Due::Ask(self.prompt_for_sent(method)),
             method => self.send(method),
         }
@@ -468,7 +475,7 @@ impl<'a> History<'a> {
         Due::Ask(match self.methods.contains(&App) {
             _ if self.live.is_some() => self.prompt_for_sent(method),
             true => Prompt::App { or: Some(method) },
-            false => Prompt::Recovery { resend: true },
+            false => Prompt::Recovery { or: self.other(method).into_iter().collect(), resend: true },
         })
     }
 
@@ -489,7 +496,8 @@ impl<'a> History<'a> {
         let (first, or) = match prompt {
             Prompt::App { or } => (Some(App), *or),
             Prompt::Sent { method, or, .. } => (Some(*method), *or),
-            Prompt::Recovery { .. } => (None, None),
+            Prompt::Pin { or } => (Some(Key), *or),
+            Prompt::Recovery { or, .. } => (or.first().copied(), or.get(1).copied()),
         };
         let has = first.into_iter().chain(or).all(|method| self.methods.contains(&method));
         rule(has, "a prompt offers what this user can use")
@@ -561,6 +569,17 @@ impl<'a> History<'a> {
                 self.enrolled && !matches!(event, Event::Answer(_)) || conflict.is_some()
             }
             Some(Notice::NoFactor) => false,
+            Some(
+                Notice::TouchKey
+                | Notice::KeyNeeded
+                | Notice::NoKey
+                | Notice::KeyNotEnrolled
+                | Notice::NotTouched
+                | Notice::WrongPin(_)
+                | Notice::PinBlocked
+                | Notice::KeyRefused
+                | Notice::KeySuspended,
+            ) => false,
         };
         rule(holds, "a notice tells what is stored, and nothing else")
     }
@@ -614,6 +633,7 @@ impl<'a> History<'a> {
                 };
                 rule(*answer == Answer::Fake || *guess == expected, "each guess is charged to its own kind")
             }
+            Change::Suspend(_) => Err("without keys none is suspended"),
             Change::Send { .. } | Change::Unlock => Err("a login unlocks nothing"),
         }
     }
@@ -756,7 +776,7 @@ fn is_recovery(prompt: &Prompt) -> bool {
 fn says_what_is_offered(notice: Option<&Notice>, prompt: &Prompt) -> bool {
     match (notice, prompt) {
         (Some(Notice::TooSoon { word, .. }), Prompt::App { or }) => or.is_some_and(|or| or.name() == *word),
-        (Some(Notice::TooSoon { word, .. }), Prompt::Recovery { resend }) => *resend && *word == "resend",
+        (Some(Notice::TooSoon { word, .. }), Prompt::Recovery { resend, .. }) => *resend && *word == "resend",
         (Some(Notice::TooSoon { word, .. }), Prompt::Sent { .. }) => *word == "resend",
         _ => true,
     }
@@ -771,7 +791,7 @@ fn is_about_sending(event: &Event) -> bool {
 }
 
 fn names(word: Word, method: Method) -> bool {
-    matches!((word, method), (Word::App, App) | (Word::Sms, Sms) | (Word::Email, Email))
+    matches!((word, method), (Word::App, App) | (Word::Sms, Sms) | (Word::Email, Email) | (Word::Key, Key))
 }
 
 /// How many sequences there are, and how many of them end with a proof.

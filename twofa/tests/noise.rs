@@ -13,6 +13,7 @@ use twofa::code::{Answer, Word};
 use twofa::contact::{Address, Number};
 use twofa::login::{Event, Login, Step};
 use twofa::policy::{Method, Mode};
+use twofa::token::Touched;
 use twofa::{admin, config, log};
 
 const ROUNDS: usize = 20_000;
@@ -135,6 +136,7 @@ fn an_answer_is_a_code_only_when_it_looks_like_one() {
                     Word::App => &["app"],
                     Word::Sms => &["sms"],
                     Word::Email => &["email", "e-mail", "mail"],
+                    Word::Key => &["key"],
                     Word::Resend => &["resend"],
                 };
                 assert!(words.contains(&typed.as_str()), "{typed:?}");
@@ -279,6 +281,7 @@ fn a_login_of_noise_ends() {
                 },
                 Step::Deliver(_) if noise.below(4) == 0 => Event::Undelivered,
                 Step::Deliver(_) => Event::Delivered,
+                Step::Touch { .. } => Event::Touched(Touched::NoKey),
             };
         }
         longest = longest.max(steps);

@@ -15,7 +15,7 @@ use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Seed, Shape};
 use twofa::config::Paths;
 use twofa::contact::{Address, Confirmable, Number, Prefix};
 use twofa::policy::{
-    AppRules, Channel, EmailRules, Known, Method, Mode, Policy, Request, SmsRules, Template,
+    AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, Policy, Request, SmsRules, Template,
 };
 use zeroize::Zeroizing;
 
@@ -34,6 +34,7 @@ pub(crate) const MASKED: &str = "+48 *** *** 123";
 pub(crate) const DECOY: u16 = 123;
 pub(crate) const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
 pub(crate) const LABEL: &str = "alices-own-phone";
+pub(crate) const RP_ID: &str = "twofa.example";
 const SECRET: &[u8; 20] = b"!an app of the tests";
 const PASSWORD: &[u8] = b"correct horse";
 
@@ -59,6 +60,7 @@ pub(crate) fn policy_of(mode: Mode, methods: &[Method]) -> Policy {
         app: AppRules { shape: SHAPE, skew: 1, issuer: None },
         sms: Some(SmsRules { channel: channel.clone(), prefixes: vec![country], country: None }),
         email: Some(EmailRules { channel, default_address: None }),
+        key: KeyRules { rp_id: RP_ID.into(), pin: false },
         helper: "/usr/libexec/twofa/twofa-helper".into(),
         exemptions: vec![],
         written: 0,
@@ -81,6 +83,8 @@ pub(crate) fn request_of(user: &str, uid: Option<u32>) -> Request {
         known: uid.map(|uid| Known { uid, groups: vec![] }),
         address: Some(address()),
         first_factor: true,
+        local: false,
+        ssh_keys: vec![],
         host: "host.example".into(),
     }
 }
