@@ -10,7 +10,13 @@ services = ["login"]
 rp_id = "twofa"
 "#;
 
-pub(crate) const PROMPT: &str = "alice@guest:~$ ";
+/// Comes before the policy's `[key]`.
+const SMS: &str = r#"[sms]
+hook = "/etc/twofa/hooks/sms"
+prefixes = ["+48"]
+[key]"#;
+
+const PROMPT: &str = "alice@guest:~$ ";
 const TOUCH: &str = "Touch your security key.";
 const ASK_AGAIN: &str = "Verification code (recovery code, or type key): ";
 const ASK_LAST: &str = "Verification code (recovery code): ";
@@ -36,6 +42,9 @@ pub(crate) const CASES: &[Case] = &[
     ("touched_later", touched_later),
     ("never_touched", never_touched),
     ("unplugged_while_waiting", unplugged_while_waiting),
+    ("a_code_by_sms_instead", a_code_by_sms_instead),
+    ("a_key_with_a_pin", a_key_with_a_pin),
+    ("a_u2f_key", a_u2f_key),
 ];
 
 /// Installs the product, and enrolls alice with the key `blue`, which stays plugged in.
@@ -65,7 +74,7 @@ fn enroll(vm: &mut Vm, user: &str, label: &str) -> String {
 fn password_and_touch(vm: &mut Vm) {
     log_in(vm);
     log_in(vm);
-    expect_log(vm, "accepted key for alice from ttyS0 label=blue");
+    expect_log(vm, "accepted key for alice on ttyS0 label=blue");
 }
 
 fn no_key(vm: &mut Vm) {
@@ -104,7 +113,7 @@ fn denied(vm: &mut Vm) {
     for _ in 0..3 {
         vm.console().answer(ASK_LAST, "");
     }
-    expect_refusal(vm);
+    vm.console().expect("Login incorrect");
     vm.mode("blue", "ok");
     log_in(vm);
 }
@@ -124,7 +133,7 @@ fn unenrolled_user(vm: &mut Vm) {
     vm.console().expect(TOUCH);
     vm.console().expect("No security key of yours is plugged in.");
     give_up(vm);
-    expect_log(vm, "refused bob from ttyS0 reason=not-enrolled");
+    expect_log(vm, "refused bob on ttyS0 reason=not-enrolled");
 }
 
 fn unenrolled_user_without_a_key(vm: &mut Vm) {
@@ -133,7 +142,7 @@ fn unenrolled_user_without_a_key(vm: &mut Vm) {
     vm.console().expect(TOUCH);
     vm.console().expect("No security key is plugged in.");
     give_up(vm);
-    expect_log(vm, "refused bob from ttyS0 reason=not-enrolled");
+    expect_log(vm, "refused bob on ttyS0 reason=not-enrolled");
 }
 
 fn lie(vm: &mut Vm, word: &str) {
@@ -182,11 +191,11 @@ fn either_of_two_enrolled_keys(vm: &mut Vm) {
     vm.plug("red", "");
     enroll(vm, "alice", "red");
     log_in(vm);
-    expect_log(vm, "accepted key for alice from ttyS0 label=red");
+    expect_log(vm, "accepted key for alice on ttyS0 label=red");
     vm.mode("red", "never");
     vm.plug("blue", "");
     log_in(vm);
-    expect_log(vm, "accepted key for alice from ttyS0 label=blue");
+    expect_log(vm, "accepted key for alice on ttyS0 label=blue");
 }
 
 fn somebody_elses_key(vm: &mut Vm) {
@@ -227,8 +236,70 @@ fn unplugged_while_waiting(vm: &mut Vm) {
     vm.console().expect(ASK_AGAIN);
 }
 
+/// For who has a telephone and no key here, or no key at all.
+fn a_code_by_sms_instead(vm: &mut Vm) {
+    let policy = POLICY.replace(r#"["key"]"#, r#"["key", "sms"]"#).replace("[key]", SMS);
+    vm.ok(&format!("cat >/etc/twofa/twofa.toml <<'END'\n{policy}END"));
+    vm.ok(
+        "set -e
+         useradd --system --no-create-home --shell /usr/sbin/nologin _twofa
+         install -d -o _twofa /var/sms
+         mkdir -p /etc/twofa/hooks
+         printf '#!/bin/sh\\ncat >/var/sms/$TWOFA_TO\\n' >/etc/twofa/hooks/sms
+         chmod 755 /etc/twofa/hooks/sms
+         twofa-admin user set alice --phone '+48 600 000 123'
+         twofa-admin user add bob --phone '+48 600 000 456'",
+    );
+    log_in(vm);
+    vm.unplug("blue");
+    password(vm, "alice");
+    vm.console().expect("No security key is plugged in.");
+    vm.console().answer("Verification code (recovery code, or type sms or key): ", "sms");
+    vm.console().expect("Verification code (SMS to +48 *** *** 123");
+    let code = sent_to(vm, "+48600000123");
+    vm.console().answer("): ", &code);
+    expect_shell(vm);
+    password(vm, "bob");
+    vm.console().expect("Verification code (SMS to +48 *** *** 456");
+    let code = sent_to(vm, "+48600000456");
+    vm.console().answer("): ", &code);
+    vm.console().expect("bob@guest:~$ ");
+}
+
+/// The code of the text, whose only word of six digits it is.
+fn sent_to(vm: &mut Vm, number: &str) -> String {
+    let text = vm.ok(&format!("cat /var/sms/{number}"));
+    let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_whitespace().find(is_code).unwrap_or_else(|| panic!("no code: {text}")).to_owned()
+}
+
+fn a_key_with_a_pin(vm: &mut Vm) {
+    vm.unplug("blue");
+    vm.plug("red", "--pin 1234");
+    vm.ok("printf '1234\\n' | twofa-admin enroll key alice --label red --pin");
+    password(vm, "alice");
+    vm.console().answer("Security key PIN: ", "9999");
+    vm.console().answer("Security key PIN: ", "1234");
+    expect_shell(vm);
+    assert!(vm.console().screen().contains("Wrong PIN. The key takes 7 more"), "{}", vm.console().shown());
+    assert!(!vm.console().screen().contains("1234"), "{}", vm.console().shown());
+}
+
+fn a_u2f_key(vm: &mut Vm) {
+    vm.unplug("blue");
+    vm.plug("old", "--u2f-only");
+    enroll(vm, "alice", "old");
+    log_in(vm);
+    expect_log(vm, "accepted key for alice on ttyS0 label=old");
+    vm.mode("old", "deny");
+    password(vm, "alice");
+    vm.console().expect(TOUCH);
+    vm.mode("old", "ok");
+    expect_shell(vm);
+}
+
 /// Name and password.
-pub(crate) fn password(vm: &mut Vm, user: &str) {
+fn password(vm: &mut Vm, user: &str) {
     vm.console().answer("login: ", user);
     vm.console().answer("Password: ", &password_of(user));
 }
@@ -240,7 +311,7 @@ fn log_in(vm: &mut Vm) {
 }
 
 /// In, and out again.
-pub(crate) fn expect_shell(vm: &mut Vm) {
+fn expect_shell(vm: &mut Vm) {
     let (at, before) = vm.console().expect_any(&[PROMPT, "Verification code", "Login incorrect"]);
     assert_eq!(at, 0, "no shell, but: {before}");
     vm.console().send_line("id -un; exit");
@@ -250,23 +321,15 @@ pub(crate) fn expect_shell(vm: &mut Vm) {
 /// Answers every prompt wrongly.
 fn give_up(vm: &mut Vm) {
     for _ in 0..5 {
-        match vm.console().expect_any(&["Verification code (", "Login incorrect"]).0 {
-            0 => vm.console().answer("): ", "wrong"),
-            _ => {
-                vm.console().expect("login: ");
-                vm.console().send_line("");
-                return;
-            }
-        };
+        if vm.console().expect_any(&["Verification code (", "Login incorrect"]).0 == 1 {
+            return;
+        }
+        vm.console().answer("): ", "wrong");
     }
     panic!("the prompts have no end. {}", vm.console().shown());
 }
 
-fn expect_refusal(vm: &mut Vm) {
-    vm.console().expect("Login incorrect");
-}
-
-pub(crate) fn expect_log(vm: &mut Vm, text: &str) {
+fn expect_log(vm: &mut Vm, text: &str) {
     let log = vm.ok("journalctl --no-pager -o cat | grep twofa");
     assert!(log.contains(text), "{text}\n{log}");
 }
