@@ -7,7 +7,7 @@ use common::{NOW, UID, USER};
 use std::cell::{Cell, RefCell};
 use std::thread;
 use twofa::account::{Account, Cap, Change, Conflict, Factors, Lock, State};
-use twofa::code::Answer;
+use twofa::code::{Answer, Word};
 use twofa::drive;
 use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
 use twofa::policy::{Method, Mode, Recipient, Request};
@@ -307,6 +307,56 @@ fn messages_are_counted_then_handed_to_the_courier() {
         vec![begin(), counted(), Deliver(0, Event::Answer(code(0))), Tell(Notice::Unavailable)];
     let unavailable = Verdict::Refuse(Refusal::Unavailable);
     assert_eq!(run_with(Mode::Enforce, &[Method::Sms], &common::request(), late), unavailable);
+}
+
+/// No notice of a touch is missing, and what came of it decides what is asked.
+#[test]
+fn keys_are_touched_then_believed_when_stored() {
+    let local = Request { address: None, local: true, ..common::request() };
+    let factors = || Factors { apps: vec![], ..common::key_factors() };
+    let signed = |counter| Event::Touched(Touched::Signed { credential: 0, counter });
+    let admitted = || Verdict::Admit(Admission::Key { label: common::LABEL.into() });
+    let touched = |number, event| [Tell(Notice::TouchKey), Sign(number, event)];
+    let recovery =
+        |or: &[Method], answer| Ask(Prompt::Recovery { or: or.into(), resend: false }, Event::Answer(answer));
+    let back = || Commit { proves: true, event: Event::Conflict(Conflict::CounterBack(1)) };
+    let table = [
+        (
+            admitted(),
+            [enrolled_with(factors())]
+                .into_iter()
+                .chain(touched(0, signed(7)))
+                .chain([stored(true)])
+                .collect(),
+        ),
+        (
+            admitted(),
+            [enrolled_with(factors())]
+                .into_iter()
+                .chain(touched(0, Event::Touched(Touched::NoKey)))
+                .chain([Tell(Notice::NoKey), recovery(&[Method::Key], Answer::Word(Word::Key))])
+                .chain(touched(1, signed(7)))
+                .chain([stored(true)])
+                .collect(),
+        ),
+        (
+            Verdict::Admit(Admission::Recovery { left: 3 }),
+            [enrolled_with(factors())]
+                .into_iter()
+                .chain(touched(0, signed(7)))
+                .chain([back(), stored(false), Tell(Notice::KeySuspended)])
+                .chain([
+                    recovery(&[], common::right_recovery()),
+                    stored(true),
+                    Tell(Notice::RecoveryCodesLeft(3)),
+                ])
+                .collect(),
+        ),
+    ];
+    for (expected, lines) in table {
+        let lines: Vec<Line> = lines;
+        assert_eq!(run_with(Mode::Enforce, &[Method::Key], &local, lines), expected);
+    }
 }
 
 /// A port that answers another question than it was asked is out of order: refused.

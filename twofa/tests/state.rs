@@ -62,6 +62,8 @@ enum Fault {
     AppForgetsTheCode,
     TheClockIsBelieved,
     MessagesOfTheFutureCount,
+    SuspendedKeyProves,
+    CounterMayStay,
 }
 
 /// What the failures of one address come to.
@@ -101,7 +103,10 @@ impl Model {
     fn judge(&self, change: &Change, clock: u64) -> Result<(), Conflict> {
         let time = self.time(clock);
         match change {
-            Change::Unlock => Ok(()),
+            Change::Unlock | Change::Suspend(_) => Ok(()),
+            // Locks are about guessing, and no signature is guessed.
+            Change::Fail { guess: Guess::Key, .. } | Change::Prove { proof: Proof::SshKey, .. } => Ok(()),
+            Change::Prove { proof: Proof::Key { key, counter }, .. } => self.refuse_counter(*key, *counter),
             Change::Fail { guess: Guess::Code | Guess::Sent(_), source } => self.refuse_locked(*source, time),
             Change::Fail { guess: Guess::Recovery, source } => self.refuse_recovery_locked(*source, time),
             Change::Prove { proof: Proof::App(spent), source, .. } => {
@@ -223,6 +228,24 @@ impl Model {
         self.lock(source, time).map_or(Ok(()), |lock| Err(Conflict::Locked(lock)))
     }
 
+    /// A key that once showed a counter shows a higher one each time; one that is suspended counts no longer.
+    fn refuse_counter(&self, key: u8, counter: u32) -> Result<(), Conflict> {
+        let (mut highest, mut suspended) = (0, false);
+        for (_, change) in &self.accepted {
+            match change {
+                Change::Prove { proof: Proof::Key { key: proven, counter }, .. } if *proven == key => {
+                    highest = highest.max(*counter);
+                }
+                Change::Suspend(other) => suspended |= *other == key,
+                _ => {}
+            }
+        }
+        let suspended = suspended && !self.has(Fault::SuspendedKeyProves);
+        let repeated = counter == highest && (counter == 0 || self.has(Fault::CounterMayStay));
+        let good = !suspended && (counter > highest || repeated);
+        if good { Ok(()) } else { Err(Conflict::CounterBack(key)) }
+    }
+
     /// The hard stop leaves recovery codes; an address that is locked is locked for all.
     fn refuse_recovery_locked(&self, source: Source, time: u64) -> Result<(), Conflict> {
         let address = self.lock(source, time).filter(|lock| *lock != Lock::Total);
@@ -275,7 +298,9 @@ impl Model {
                 }
                 Change::Prove { typos, .. } => total = total.saturating_sub((*typos).into()),
                 Change::Unlock => total = 0,
-                Change::Fail { guess: Guess::Recovery, .. } | Change::Send { .. } => {}
+                Change::Fail { guess: Guess::Recovery | Guess::Key, .. }
+                | Change::Send { .. }
+                | Change::Suspend(_) => {}
             }
         }
         if time.saturating_sub(last) > 30 * DAY { 0 } else { total }
@@ -413,8 +438,13 @@ impl Pair {
                     self.model.accept(change, self.clock);
                     self.check_spent(change);
                 }
-                if *change == Change::Unlock {
-                    self.seen.clear();
+                match change {
+                    Change::Unlock => self.seen.clear(),
+                    // No lock keeps a key out, and a success forgives its own address.
+                    Change::Prove { proof: Proof::Key { .. } | Proof::SshKey, source, .. } => {
+                        self.seen.retain(|(locked, _)| locked != source);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -459,7 +489,7 @@ impl Pair {
         }
     }
 
-    /// A lock ends when its time was seen, or by an administrator: never earlier, wherever the clock goes.
+    /// A lock ends when its time was seen, or by an administrator or a key: never earlier, wherever the clock goes.
     fn check_locks(&mut self) {
         let reached = self.clock.max(self.state.seen);
         // Nor when the clock is set back so far that it must have been wrong before.
@@ -624,6 +654,61 @@ fn sent_codes_keep_their_rules() {
         (46_656, 193_967),
     ];
     assert_eq!(explored, expected);
+}
+
+fn touched(key: u8, counter: u32, source: Source) -> Letter {
+    Letter::Do(Change::Prove { proof: Proof::Key { key, counter }, source, typos: 0 })
+}
+
+/// What matters for keys: counters and suspension, then locks.
+fn of_keys() -> [(Limits, Vec<Letter>, u8); 2] {
+    let [here, there, console] = sources();
+    let suspend = Letter::Do(Change::Suspend(1));
+    let by_ssh = Letter::Do(Change::Prove { proof: Proof::SshKey, source: there, typos: 1 });
+    [
+        (
+            LIMITS,
+            vec![
+                touched(1, 0, console),
+                touched(1, 1, console),
+                touched(1, 2, here),
+                touched(2, 1, console),
+                suspend,
+                Letter::Do(Change::Unlock),
+            ],
+            6,
+        ),
+        (
+            LIMITS,
+            vec![
+                fail(Guess::Code, here),
+                fail(Guess::Key, here),
+                fail(Guess::Recovery, here),
+                touched(1, 1, here),
+                by_ssh,
+                Letter::Clock(16 * 60),
+            ],
+            6,
+        ),
+    ]
+}
+
+#[test]
+fn keys_keep_their_rules() {
+    let explored = of_keys()
+        .map(|(limits, letters, depth)| explore(&Pair::with(limits, None), &letters, depth).unwrap());
+    // Sequences, and changes that were accepted in them.
+    assert_eq!(explored, [(46_656, 176_241), (46_656, 196_703)]);
+}
+
+#[test]
+fn faults_of_the_model_about_keys_are_found() {
+    for fault in [Fault::SuspendedKeyProves, Fault::CounterMayStay] {
+        let found = of_keys().iter().any(|(limits, letters, depth)| {
+            explore(&Pair::with(*limits, Some(fault)), letters, *depth).is_err()
+        });
+        assert!(found);
+    }
 }
 
 /// The comparison is worth what it catches.

@@ -21,8 +21,9 @@ use twofa::contact::Number;
 use twofa::drive;
 use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
 use twofa::policy::{Method, Mode, Policy, Request};
-use twofa::ports::{Conversation, Courier};
+use twofa::ports::{Conversation, Courier, Keys};
 use twofa::store::{Error, LoginStore, NotCommitted, Store};
+use twofa::token::{Touch, Touched};
 
 const THREADS: u64 = 16;
 
@@ -395,6 +396,15 @@ impl Conversation for Guesser {
 #[derive(Default)]
 struct Mailbox(Vec<Delivery>);
 
+/// Nothing is plugged in.
+struct NoKeys;
+
+impl Keys for NoKeys {
+    fn touch(&mut self, _: &Touch) -> Event {
+        Event::Touched(Touched::NoKey)
+    }
+}
+
 impl Courier for Mailbox {
     fn deliver(&mut self, delivery: &Delivery) -> Event {
         self.0.push(delivery.clone());
@@ -412,7 +422,7 @@ fn guess_by(engine: &impl Engine, method: Method, user: &str, known: Option<u32>
     let (request, seed) = (common::request_of(user, known), common::seed(1));
     let (mut store, mut mailbox) = (engine.login(&policy, &request), Mailbox::default());
     let login = Login::new(&policy, &request, &seed);
-    let verdict = drive::run(login, &mut *store, &mut Guesser, &mut mailbox, &|| NOW);
+    let verdict = drive::run(login, &mut *store, &mut Guesser, &mut mailbox, &mut NoKeys, &|| NOW);
     (verdict, mailbox.0.len())
 }
 
@@ -491,7 +501,7 @@ fn a_sent_code_admits_its_login<E: Engine>() {
         let (request, seed) = (common::request(), common::seed(1));
         let (mut store, mut mailbox) = (engine.login(&policy, &request), Mailbox::default());
         let login = Login::new(&policy, &request, &seed);
-        let verdict = drive::run(login, &mut *store, &mut Reader(&seed), &mut mailbox, &|| time);
+        let verdict = drive::run(login, &mut *store, &mut Reader(&seed), &mut mailbox, &mut NoKeys, &|| time);
         assert_eq!(verdict, Verdict::Admit(Admission::Sent { method, to: to.into() }));
         assert_eq!(mailbox.0.len(), 1);
     }

@@ -10,13 +10,15 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
-use twofa::account::{App, Factors, Limits, SendLimits};
+use twofa::account::{App, Factors, Key, Limits, SendLimits, SshKey};
 use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Seed, Shape};
 use twofa::config::Paths;
 use twofa::contact::{Address, Confirmable, Number, Prefix};
 use twofa::policy::{
     AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, Policy, Request, SmsRules, Template,
 };
+use twofa::sshkey::SkKey;
+use twofa::token::{Credential, Protocol, PublicKey};
 use zeroize::Zeroizing;
 
 /// The middle of a time step, on 2026-11-21.
@@ -128,6 +130,35 @@ pub(crate) fn phone() -> Confirmable<Number> {
 
 pub(crate) fn mailbox() -> Confirmable<Address> {
     Confirmable { to: Address::parse("alice@example.org").unwrap(), confirmed: None }
+}
+
+/// A security key of this host.
+pub(crate) fn key(id: u8) -> Key {
+    let credential = Credential {
+        rp_id: RP_ID.into(),
+        id: vec![id],
+        public: PublicKey::Ed25519(vec![id; 32]),
+        protocol: Protocol::Fido2,
+        verify: false,
+    };
+    Key { id, label: LABEL.into(), credential, added: 0 }
+}
+
+/// The SSH key of a security key; each `seed` has another.
+pub(crate) fn sk_key(seed: u8) -> SkKey {
+    let fields = [&b"sk-ssh-ed25519@openssh.com"[..], &[seed; 32], b"ssh:"];
+    let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
+    let blob: Vec<u8> = fields.iter().flat_map(|field| [&length(field)[..], field].concat()).collect();
+    postcard::from_bytes(&postcard::to_allocvec(&blob).unwrap()).unwrap()
+}
+
+pub(crate) fn ssh_key(seed: u8) -> SshKey {
+    SshKey { label: LABEL.into(), key: sk_key(seed), added: 0 }
+}
+
+/// Keys of both kinds in place of the app.
+pub(crate) fn key_factors() -> Factors {
+    Factors { apps: vec![], keys: vec![key(1)], ssh_keys: vec![ssh_key(1)], ..factors() }
 }
 
 /// The random bytes of one login.
