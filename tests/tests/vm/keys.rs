@@ -74,7 +74,7 @@ fn enroll(vm: &mut Vm, user: &str, label: &str) -> String {
 fn password_and_touch(vm: &mut Vm) {
     log_in(vm);
     log_in(vm);
-    expect_log(vm, "accepted key for alice on ttyS0 label=blue");
+    expect_log(vm, "accepted key for alice on /dev/ttyS0 label=blue");
 }
 
 fn no_key(vm: &mut Vm) {
@@ -133,7 +133,7 @@ fn unenrolled_user(vm: &mut Vm) {
     vm.console().expect(TOUCH);
     vm.console().expect("No security key of yours is plugged in.");
     give_up(vm);
-    expect_log(vm, "refused bob on ttyS0 reason=not-enrolled");
+    expect_log(vm, "refused bob on /dev/ttyS0 reason=not-enrolled");
 }
 
 fn unenrolled_user_without_a_key(vm: &mut Vm) {
@@ -142,7 +142,7 @@ fn unenrolled_user_without_a_key(vm: &mut Vm) {
     vm.console().expect(TOUCH);
     vm.console().expect("No security key is plugged in.");
     give_up(vm);
-    expect_log(vm, "refused bob on ttyS0 reason=not-enrolled");
+    expect_log(vm, "refused bob on /dev/ttyS0 reason=not-enrolled");
 }
 
 fn lie(vm: &mut Vm, word: &str) {
@@ -191,11 +191,11 @@ fn either_of_two_enrolled_keys(vm: &mut Vm) {
     vm.plug("red", "");
     enroll(vm, "alice", "red");
     log_in(vm);
-    expect_log(vm, "accepted key for alice on ttyS0 label=red");
+    expect_log(vm, "accepted key for alice on /dev/ttyS0 label=red");
     vm.mode("red", "never");
     vm.plug("blue", "");
     log_in(vm);
-    expect_log(vm, "accepted key for alice on ttyS0 label=blue");
+    expect_log(vm, "accepted key for alice on /dev/ttyS0 label=blue");
 }
 
 fn somebody_elses_key(vm: &mut Vm) {
@@ -290,7 +290,7 @@ fn a_u2f_key(vm: &mut Vm) {
     vm.plug("old", "--u2f-only");
     enroll(vm, "alice", "old");
     log_in(vm);
-    expect_log(vm, "accepted key for alice on ttyS0 label=old");
+    expect_log(vm, "accepted key for alice on /dev/ttyS0 label=old");
     vm.mode("old", "deny");
     password(vm, "alice");
     vm.console().expect(TOUCH);
