@@ -15,13 +15,14 @@ use std::fmt::{self, Debug};
 use std::net::IpAddr;
 use std::sync::LazyLock;
 use twofa::account::{
-    Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, Source, Spent, State,
+    self, Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, Source, Spent, State,
 };
 use twofa::code::{Answer, RecoverySet, Secret, Seed, Tag, Word};
 use twofa::login::{self, Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Step, Verdict};
 use twofa::policy::{
     Channel, EmailRules, Exemption, Method, Mode, Policy, Recipient, Request, SmsRules, Template, Who,
 };
+use twofa::token::{Credential, Touch, Touched};
 
 use Method::{App, Email, Key, Sms};
 
@@ -449,7 +450,7 @@ impl<'a> History<'a> {
     fn turn_to(&self, method: Method) -> Due {
         match method {
             App => Due::Ask(Prompt::App { or: self.other(App) }),
-            // Keys are explored by `KeyRules` below.
+            // Keys have an exploration of their own.
             Key => Due::Ask(Prompt::Recovery { or: vec![], resend: false }),
             method if self.live.is_some() => Due::Ask(self.prompt_for_sent(method)),
             method => self.send(method),
@@ -1668,4 +1669,442 @@ fn no_recovery_code_ends_the_hard_stop() {
         assert_eq!(state.recovery_left(1), 0, "logged in");
         assert_eq!(state.lock(here, &LIMITS, NOW), Some(Lock::Total), "after {wrong} wrong recovery codes");
     }
+}
+
+/// What the rules about keys need to remember of one sequence. They are apart from those above: what a login says
+/// between its steps is held there.
+#[derive(Clone, Debug)]
+struct KeyWatch<'a> {
+    scene: &'a Scene,
+    last: Option<Step>,
+    /// Of an enrolled user: what this user has, and which key was suspended before.
+    factors: Option<Factors>,
+    suspended: Vec<u8>,
+    locked: bool,
+    touches: u8,
+    sent: usize,
+    wishes: u8,
+    /// Something happened after which nobody is admitted any more.
+    doomed: bool,
+}
+
+impl<'a> KeyWatch<'a> {
+    fn new(scene: &'a Scene) -> Self {
+        Self {
+            scene,
+            last: None,
+            factors: None,
+            suspended: vec![],
+            locked: false,
+            touches: 0,
+            sent: 0,
+            wishes: 0,
+            doomed: false,
+        }
+    }
+
+    fn is_foreseen(&self, event: &Event) -> bool {
+        match (&self.last, event) {
+            (None, Event::Begin) | (Some(Step::Read), Event::Account(..)) => true,
+            (Some(Step::Ask { .. }), Event::Answer(_)) => true,
+            (Some(Step::Ask { prompt: Prompt::Pin { .. }, .. }), Event::Pin(_)) => true,
+            (Some(Step::Touch { .. }), Event::Touched(_)) => true,
+            (Some(Step::Deliver(_)), Event::Delivered | Event::Undelivered) => true,
+            (Some(Step::Commit(Change::Send { .. })), event) => is_about_sending(event),
+            (Some(Step::Commit(Change::Suspend(_))), event) => matches!(event, Event::Committed(_)),
+            (Some(Step::Commit(_)), Event::Committed(_)) => true,
+            (Some(Step::Commit(_)), Event::Conflict(conflict)) => matches!(
+                conflict,
+                Conflict::Used | Conflict::Expired | Conflict::Superseded | Conflict::CounterBack(_)
+            ),
+            _ => false,
+        }
+    }
+
+    fn meet(&mut self, account: &Account, state: &State) {
+        let can_use = !self.scene.policy.methods_of(&account.factors).is_empty();
+        if self.scene.request.known.is_some() && account.uid == UID && can_use {
+            self.factors = Some(account.factors.clone());
+            self.suspended = (0..9).filter(|key| state.is_suspended(*key)).collect();
+            let source = Source::new(self.scene.request.address);
+            self.locked = state.lock(source, &self.scene.policy.limits, NOW).is_some();
+        }
+    }
+
+    fn judge(&mut self, event: &Event, step: &Step) -> Result<(), Broken> {
+        self.doomed |= !self.is_foreseen(event);
+        match event {
+            Event::Account(Some(found), _) if self.last == Some(Step::Read) => self.meet(&found.0, &found.1),
+            Event::Answer(Answer::Word(_)) => self.wishes += 1,
+            Event::Committed(_) if matches!(self.last, Some(Step::Commit(Change::Send { .. }))) => {
+                self.sent += 1;
+            }
+            _ => {}
+        }
+        if let (Event::Conflict(Conflict::CounterBack(key)), false) = (event, self.doomed) {
+            rule(*step == Step::Commit(Change::Suspend(*key)), "a counter that did not grow suspends its key")?;
+        }
+        match step {
+            Step::Read => rule(matches!(event, Event::Begin) && self.last.is_none(), "only a begin reads")?,
+            Step::Ask { prompt, .. } => self.judge_prompt(event, prompt)?,
+            Step::Commit(change) => self.judge_change(event, change)?,
+            Step::Deliver(_) => {
+                let counted = matches!(self.last, Some(Step::Commit(Change::Send { .. })));
+                rule(counted && self.factors.is_some(), "only a counted code is sent")?;
+            }
+            Step::Touch { notice, touch } => {
+                rule(*notice == Notice::TouchKey, "who is to touch a key is told so")?;
+                self.judge_touch(event, touch)?;
+                self.touches += 1;
+            }
+            Step::Finish { verdict, .. } => self.judge_verdict(event, verdict)?,
+        }
+        let refuses = match step {
+            Step::Finish { verdict: Verdict::Refuse(_), .. } => true,
+            Step::Finish { verdict: Verdict::Admit(Admission::Observed(_)), .. } => true,
+            _ => false,
+        };
+        rule(!self.doomed || refuses, "what was lost refuses, at once")?;
+        self.last = Some(step.clone());
+        Ok(())
+    }
+
+    /// Whether the last prompt, if there is one, offers this method.
+    fn is_offered(&self, wanted: Method) -> bool {
+        match &self.last {
+            Some(Step::Ask { prompt, .. }) => offers(prompt).contains(&wanted),
+            _ => false,
+        }
+    }
+
+    fn judge_prompt(&self, event: &Event, prompt: &Prompt) -> Result<(), Broken> {
+        let unforeseen_by_observers = self.factors.is_none() && self.scene.policy.mode == Mode::Observe;
+        rule(!unforeseen_by_observers, "observe mode asks who can answer")?;
+        let stored = !matches!(event, Event::Touched(Touched::Signed { .. } | Touched::Lied(_)));
+        rule(stored, "what a key showed is stored before it is answered")?;
+        let methods = match &self.factors {
+            Some(factors) => self.scene.policy.methods_of(factors),
+            None => self.scene.policy.methods.clone(),
+        };
+        let is_here = |method: &Method| match method {
+            Key => {
+                let left = |factors: &Factors| {
+                    factors.keys.iter().any(|key| !self.suspended.contains(&key.id))
+                };
+                self.scene.request.local && self.factors.as_ref().is_none_or(left)
+            }
+            _ => !self.locked,
+        };
+        let mut named = offers(prompt);
+        match prompt {
+            Prompt::Pin { .. } => named.push(Key),
+            Prompt::Sent { method, .. } => named.push(*method),
+            Prompt::App { .. } => named.push(App),
+            Prompt::Recovery { .. } => {}
+        }
+        let has = named.iter().all(|method| methods.contains(method) && is_here(method));
+        rule(has, "a prompt offers what this user can use here")
+    }
+
+    fn judge_touch(&self, event: &Event, touch: &Touch) -> Result<(), Broken> {
+        rule(self.scene.request.local, "a key is asked for at this host only")?;
+        let asked = match event {
+            Event::Account(..) | Event::Pin(_) => true,
+            Event::Answer(Answer::Word(Word::Key)) => self.is_offered(Key),
+            _ => false,
+        };
+        rule(asked, "only a begin, a PIN or a wish asks for a key")?;
+        let policy = &self.scene.policy;
+        rule(self.touches < policy.limits.prompts, "a key is asked for a few times")?;
+        rule(touch.challenge == self.scene.seed.challenge(self.touches), "every challenge is a new one")?;
+        rule(touch.rp_id == policy.key.rp_id && touch.time <= 60, "a key is asked as the policy says")?;
+        let pin = match event {
+            Event::Pin(pin) => Some(pin.clone()),
+            _ => None,
+        };
+        rule(touch.pin == pin && (pin.is_some() || !policy.key.pin), "the PIN that was typed is used")?;
+        match &self.factors {
+            Some(factors) => {
+                let expected: Vec<_> = usable(factors, &self.suspended)
+                    .map(|key| Credential { verify: policy.key.pin, ..key.credential.clone() })
+                    .collect();
+                rule(touch.credentials == expected, "keys of this user are asked for")
+            }
+            None => {
+                let known = touch.credentials.iter().any(|one| {
+                    common::key_factors().keys.iter().any(|key| key.credential.id == one.id)
+                });
+                rule(touch.credentials.len() == 1 && !known, "nobody's key is asked for")
+            }
+        }
+    }
+
+    fn judge_change(&self, event: &Event, change: &Change) -> Result<(), Broken> {
+        match (change, event) {
+            (Change::Prove { proof, .. }, _) => self.judge_proof(event, proof),
+            (Change::Fail { guess, .. }, Event::Touched(touched)) => {
+                let lied = match touched {
+                    Touched::Lied(_) => true,
+                    Touched::Signed { credential, .. } => {
+                        let keys = self.factors.iter().flat_map(|factors| usable(factors, &self.suspended));
+                        *credential >= keys.count()
+                    }
+                    _ => false,
+                };
+                rule(lied && *guess == Guess::Key, "only a lie of a key is a failure")
+            }
+            (Change::Fail { guess, .. }, Event::Answer(_)) => {
+                rule(*guess != Guess::Key, "each guess is charged to its own kind")
+            }
+            (Change::Send { .. }, Event::Account(..)) => rule(!self.locked, "a lock stops messages"),
+            (Change::Send { .. }, Event::Answer(Answer::Word(word))) => {
+                rule(!self.locked && *word != Word::Key, "a lock stops messages")
+            }
+            (Change::Suspend(key), Event::Conflict(Conflict::CounterBack(back))) => {
+                rule(key == back && !self.doomed, "only a counter that did not grow suspends")
+            }
+            _ => Err("nothing else is stored"),
+        }
+    }
+
+    fn judge_proof(&self, event: &Event, proof: &Proof) -> Result<(), Broken> {
+        let Some(factors) = &self.factors else {
+            return Err("a decoy proves nothing");
+        };
+        let right = match (proof, event, &self.last) {
+            (
+                Proof::Key { key, counter },
+                Event::Touched(Touched::Signed { credential, counter: shown }),
+                Some(Step::Touch { .. }),
+            ) => {
+                let signed = usable(factors, &self.suspended).nth(*credential);
+                counter == shown && signed.is_some_and(|signed| signed.id == *key)
+            }
+            (Proof::SshKey, Event::Account(..), Some(Step::Read)) => {
+                let accepted = &self.scene.request.ssh_keys;
+                factors.ssh_keys.iter().any(|own| accepted.contains(&own.key))
+                    && self.scene.policy.methods.contains(&Key)
+            }
+            (Proof::Sent(tag), Event::Answer(answer), Some(Step::Ask { prompt, .. })) => {
+                let last = self.sent.checked_sub(1);
+                let right =
+                    last.is_some_and(|last| *answer == self.scene.code(last) && *tag == self.scene.tag(last));
+                right && matches!(prompt, Prompt::Sent { .. })
+            }
+            (Proof::Recovery(_), Event::Answer(answer), Some(Step::Ask { .. })) => {
+                *answer == common::right_recovery()
+            }
+            _ => false,
+        };
+        rule(right, "only what was shown is proven")
+    }
+
+    fn judge_verdict(&self, event: &Event, verdict: &Verdict) -> Result<(), Broken> {
+        let proof = match &self.last {
+            Some(Step::Commit(Change::Prove { proof, .. })) if matches!(event, Event::Committed(_)) => {
+                Some(proof)
+            }
+            _ => None,
+        };
+        let observes = self.scene.policy.mode == Mode::Observe;
+        match (verdict, proof) {
+            (Verdict::Admit(Admission::Key { .. }), Some(Proof::Key { .. }))
+            | (Verdict::Admit(Admission::SshKey { .. }), Some(Proof::SshKey))
+            | (Verdict::Admit(Admission::Sent { .. }), Some(Proof::Sent(_)))
+            | (Verdict::Admit(Admission::Recovery { .. }), Some(Proof::Recovery(_))) => {
+                rule(!self.doomed && self.factors.is_some(), "a proof is an enrolled user's")
+            }
+            (Verdict::Admit(Admission::Observed(_)), _) => {
+                rule(observes, "only observe mode lets pass what it would refuse")
+            }
+            (Verdict::Refuse(refusal), _) => {
+                rule(!observes || *refusal == Refusal::Fake, "observe mode refuses nobody")
+            }
+            _ => Err("only a stored proof admits"),
+        }
+    }
+}
+
+/// The methods that a prompt takes the names of.
+fn offers(prompt: &Prompt) -> Vec<Method> {
+    match prompt {
+        Prompt::App { or } | Prompt::Sent { or, .. } | Prompt::Pin { or } => or.iter().copied().collect(),
+        Prompt::Recovery { or, .. } => or.clone(),
+    }
+}
+
+fn usable<'a>(factors: &'a Factors, suspended: &'a [u8]) -> impl Iterator<Item = &'a account::Key> {
+    factors.keys.iter().filter(|key| !suspended.contains(&key.id))
+}
+
+/// Everything that can be told to a login that asks for keys.
+fn alphabet_of_keys(scene: &Scene) -> Vec<Letter> {
+    let of = |uid, factors: &Factors, state: &State| {
+        found(Account { factors: factors.clone(), ..account(uid) }, state.clone())
+    };
+    let recovery = Some(recovery());
+    let keys = Factors { recovery, keys: vec![common::key(1), common::key(2)], ..common::key_factors() };
+    let both = Factors { phone: Some(common::phone()), ..keys.clone() };
+    let ssh = Factors { keys: vec![], ..keys.clone() };
+    let none = Factors { ssh_keys: vec![], ..ssh.clone() };
+    let fresh = State::default();
+    let suspended = fresh.apply(&Change::Suspend(1), &LIMITS, NOW).unwrap();
+    let by_address = locked_state(LIMITS.failures.into(), 1);
+    let hard = locked_state(LIMITS.total, 32);
+    let signed = |credential, counter| Event::Touched(Touched::Signed { credential, counter });
+    let touched = |touched| Event::Touched(touched);
+    let word = |word| Event::Answer(Answer::Word(word));
+    let mut letters = vec![
+        letter("keys", of(UID, &keys, &fresh)),
+        letter("keys and phone", of(UID, &both, &fresh)),
+        letter("ssh key", of(UID, &ssh, &fresh)),
+        letter("no key", of(UID, &none, &fresh)),
+        letter("other uid", of(UID + 1, &both, &fresh)),
+        letter("keys, one suspended", of(UID, &both, &suspended)),
+        letter("keys, address locked", of(UID, &both, &by_address)),
+        letter("keys, hard stop", of(UID, &both, &hard)),
+        letter("ssh key, hard stop", of(UID, &ssh, &hard)),
+        letter("PIN", Event::Pin(Secret::new(*b"1234"))),
+        letter("signed", signed(0, 7)),
+        letter("signed by the other", signed(1, 0)),
+        letter("signed by none", signed(2, 7)),
+        letter("no key plugged in", touched(Touched::NoKey)),
+        letter("not enrolled", touched(Touched::NotEnrolled)),
+        letter("timed out", touched(Touched::TimedOut)),
+        letter("PIN required", touched(Touched::PinRequired)),
+        letter("wrong PIN", touched(Touched::WrongPin { left: Some(2) })),
+        letter("lied", touched(Touched::Lied(String::new()))),
+        letter("counter back", Event::Conflict(Conflict::CounterBack(1))),
+        letter("first code", Event::Answer(scene.code(0))),
+        letter("key", word(Word::Key)),
+        letter("sms", word(Word::Sms)),
+        letter("resend", word(Word::Resend)),
+        letter("too soon", Event::Conflict(Conflict::TooSoon(7))),
+        letter("delivered", Event::Delivered),
+        letter("undelivered", Event::Undelivered),
+    ];
+    const KEPT: [&str; 14] = [
+        "begin",
+        "nobody",
+        "wrong code",
+        "right recovery code",
+        "wrong recovery code",
+        "blank",
+        "fake",
+        "no answer",
+        "committed",
+        "committed, address locked",
+        "committed, hard stop",
+        "used",
+        "conflict, hard stop",
+        "failed",
+    ];
+    letters.extend(alphabet().into_iter().filter(|letter| KEPT.contains(&letter.name)));
+    letters
+}
+
+/// As the explorer above, with the rules about keys, and no store.
+struct KeyExplorer {
+    letters: Vec<Letter>,
+    wishes: u8,
+    same: usize,
+    sequence: Vec<&'static str>,
+    visited: BTreeMap<String, Tally>,
+}
+
+impl KeyExplorer {
+    fn visit(&mut self, machine: &impl Machine, watch: &KeyWatch<'_>) -> Result<Tally, Broken> {
+        let state = format!("{machine:?} {watch:?}").split_off(self.same);
+        if let Some(tally) = self.visited.get(&state) {
+            return Ok(*tally);
+        }
+        let mut tally = Tally::default();
+        for Letter { name, event, .. } in self.letters.clone() {
+            if matches!(event, Event::Answer(Answer::Word(_))) && watch.wishes >= self.wishes {
+                continue;
+            }
+            // The store says so of a key that proves, and of nothing else.
+            if let Event::Conflict(Conflict::CounterBack(back)) = event
+                && !matches!(
+                    &watch.last,
+                    Some(Step::Commit(Change::Prove { proof: Proof::Key { key, .. }, .. })) if *key == back
+                )
+            {
+                continue;
+            }
+            if self.sequence.len() > 60 {
+                return Err("a login ends");
+            }
+            let (mut machine, mut watch) = (machine.clone(), watch.clone());
+            self.sequence.push(name);
+            let step = machine.next(event.clone(), NOW);
+            watch.judge(&event, &step)?;
+            let more = match step {
+                Step::Finish { verdict: Verdict::Admit(Admission::Observed(_)), .. } => {
+                    Tally { sequences: 1, proven: 0 }
+                }
+                Step::Finish { verdict, .. } => {
+                    Tally { sequences: 1, proven: matches!(verdict, Verdict::Admit(_)).into() }
+                }
+                _ => self.visit(&machine, &watch)?,
+            };
+            tally.sequences += more.sequences;
+            tally.proven += more.proven;
+            self.sequence.pop();
+        }
+        self.visited.insert(state, tally);
+        Ok(tally)
+    }
+}
+
+fn explore_keys(scene: &Scene, machine: impl Machine, wishes: u8) -> Result<Tally, Violation> {
+    let same = format!("{:?}{:?}", scene.policy, scene.request).len();
+    let letters = alphabet_of_keys(scene);
+    let mut explorer = KeyExplorer { letters, wishes, same, sequence: vec![], visited: BTreeMap::new() };
+    let explored = explorer.visit(&machine, &KeyWatch::new(scene));
+    explored.map_err(|broken| Violation { sequence: explorer.sequence, broken })
+}
+
+/// Pinned, as above.
+#[test]
+fn only_a_key_that_was_shown_admits() {
+    let nothing = |_: &mut Scene| {};
+    let local = |scene: &mut Scene| {
+        scene.request.local = true;
+        scene.request.address = None;
+    };
+    let with_pin = |scene: &mut Scene| {
+        local(scene);
+        scene.policy.key.pin = true;
+    };
+    let unknown = |scene: &mut Scene| {
+        local(scene);
+        scene.request.known = None;
+    };
+    let by_ssh = |scene: &mut Scene| scene.request.ssh_keys = vec![common::sk_key(2), common::sk_key(1)];
+    let by_another = |scene: &mut Scene| scene.request.ssh_keys = vec![common::sk_key(2)];
+    type Change<'a> = &'a dyn Fn(&mut Scene);
+    let table: [(&str, Mode, &[Method], Change<'_>, (u64, u64)); 12] = [
+        ("local", Mode::Enforce, &[Key], &local, (0, 0)),
+        ("local, with PIN", Mode::Enforce, &[Key], &with_pin, (0, 0)),
+        ("local, observed", Mode::Observe, &[Key], &local, (0, 0)),
+        ("local, nobody", Mode::Enforce, &[Key], &unknown, (0, 0)),
+        ("remote", Mode::Enforce, &[Key], &nothing, (0, 0)),
+        ("by SSH", Mode::Enforce, &[Key], &by_ssh, (0, 0)),
+        ("by another SSH key", Mode::Enforce, &[Key], &by_another, (0, 0)),
+        ("local", Mode::Enforce, &[Key, Sms], &local, (0, 0)),
+        ("local, nobody", Mode::Enforce, &[Key, Sms], &unknown, (0, 0)),
+        ("remote", Mode::Enforce, &[Key, Sms], &nothing, (0, 0)),
+        ("by SSH", Mode::Enforce, &[Sms, Key], &by_ssh, (0, 0)),
+        ("local", Mode::Enforce, &[Sms, Key], &local, (0, 0)),
+    ];
+    let mut explored = vec![];
+    for (name, mode, methods, change, _) in table {
+        let mut scene = Scene::new(mode, methods).with_prompts(2);
+        change(&mut scene);
+        let tally = explore_keys(&scene, scene.login(), 2).map(|tally| (tally.sequences, tally.proven));
+        explored.push((name, methods, tally.map_err(|violation| format!("{violation:?}"))));
+    }
+    let expected = table.map(|(name, _, methods, _, tally)| (name, methods, Ok(tally)));
+    assert_eq!(explored, expected, "{explored:#?}");
 }
