@@ -1432,6 +1432,10 @@ impl Comparer {
             (Step::Commit(change), Step::Commit(other)) if without_number(&change) == other => {
                 self.tell(&pair, &stored(), now, wishes)
             }
+            (Step::Touch { notice, touch }, Step::Touch { notice: other, touch: decoys }) => {
+                assert_eq!((notice, touch.pin, touch.time), (other, decoys.pin, decoys.time), "after {name}");
+                self.tell(&pair, &untouched(), now, wishes)
+            }
             (Step::Deliver(_), other) => {
                 let step = pair.0.next(Event::Delivered, now);
                 self.follow(pair, (step, other), name, now, wishes)
@@ -1459,6 +1463,17 @@ fn is_same_to_the_user(one: &Step, other: &Step) -> bool {
         (Step::Finish { notice, .. }, Step::Finish { notice: other, .. }) => notice == other,
         (one, other) => one == other,
     }
+}
+
+/// What comes of a key that is nobody's here, or of none.
+fn untouched() -> [Letter; 5] {
+    [
+        letter("no key plugged in", Event::Touched(Touched::NoKey)),
+        letter("not enrolled", Event::Touched(Touched::NotEnrolled)),
+        letter("timed out", Event::Touched(Touched::TimedOut)),
+        letter("gone", Event::Touched(Touched::Gone)),
+        letter("failed", Event::Touched(Touched::Failed(String::new()))),
+    ]
 }
 
 fn stored() -> [Letter; 2] {
@@ -1517,6 +1532,31 @@ fn nobody_sees_to_whom_a_code_is_sent() {
             assert_eq!(compare(&scene, &both, &answers, 2), dialogues, "{methods:?} {first_factor}");
         }
     }
+}
+
+#[test]
+fn nobody_sees_who_has_a_key() {
+    let factors =
+        Factors { recovery: Some(recovery()), phone: Some(common::phone()), ..common::key_factors() };
+    let words = [Word::Key, Word::Sms, Word::Resend];
+    let words = words.map(|word| letter("a wish", Event::Answer(Answer::Word(word))));
+    let pin = letter("PIN", Event::Pin(Secret::new(*b"1234")));
+    let answers: Vec<Letter> = wrong_answers().into_iter().chain(words).chain([pin]).collect();
+    let table = [
+        (&[Key][..], true, false, 271_470),
+        (&[Key], true, true, 1_484_200),
+        (&[Key], false, false, 4_900),
+        (&[Key, Sms], true, false, 1_065_250),
+        (&[Sms, Key], true, true, 1_964_895),
+        (&[Sms, Key], false, false, 60_670),
+    ];
+    let dialogues = table.map(|(methods, local, pin, _)| {
+        let mut scene = Scene::new(Mode::Enforce, methods).with_prompts(2);
+        scene.request.local = local;
+        scene.policy.key.pin = pin;
+        compare(&scene, &factors, &answers, 2)
+    });
+    assert_eq!(dialogues, table.map(|(.., dialogues)| dialogues));
 }
 
 /// Whoever types it, sshd or somebody who wants to know.
@@ -1742,7 +1782,10 @@ impl<'a> KeyWatch<'a> {
             _ => {}
         }
         if let (Event::Conflict(Conflict::CounterBack(key)), false) = (event, self.doomed) {
-            rule(*step == Step::Commit(Change::Suspend(*key)), "a counter that did not grow suspends its key")?;
+            rule(
+                *step == Step::Commit(Change::Suspend(*key)),
+                "a counter that did not grow suspends its key",
+            )?;
         }
         match step {
             Step::Read => rule(matches!(event, Event::Begin) && self.last.is_none(), "only a begin reads")?,
@@ -1788,9 +1831,8 @@ impl<'a> KeyWatch<'a> {
         };
         let is_here = |method: &Method| match method {
             Key => {
-                let left = |factors: &Factors| {
-                    factors.keys.iter().any(|key| !self.suspended.contains(&key.id))
-                };
+                let left =
+                    |factors: &Factors| factors.keys.iter().any(|key| !self.suspended.contains(&key.id));
                 self.scene.request.local && self.factors.as_ref().is_none_or(left)
             }
             _ => !self.locked,
@@ -1831,9 +1873,10 @@ impl<'a> KeyWatch<'a> {
                 rule(touch.credentials == expected, "keys of this user are asked for")
             }
             None => {
-                let known = touch.credentials.iter().any(|one| {
-                    common::key_factors().keys.iter().any(|key| key.credential.id == one.id)
-                });
+                let known = touch
+                    .credentials
+                    .iter()
+                    .any(|one| common::key_factors().keys.iter().any(|key| key.credential.id == one.id));
                 rule(touch.credentials.len() == 1 && !known, "nobody's key is asked for")
             }
         }
@@ -2085,18 +2128,18 @@ fn only_a_key_that_was_shown_admits() {
     let by_another = |scene: &mut Scene| scene.request.ssh_keys = vec![common::sk_key(2)];
     type Change<'a> = &'a dyn Fn(&mut Scene);
     let table: [(&str, Mode, &[Method], Change<'_>, (u64, u64)); 12] = [
-        ("local", Mode::Enforce, &[Key], &local, (0, 0)),
-        ("local, with PIN", Mode::Enforce, &[Key], &with_pin, (0, 0)),
-        ("local, observed", Mode::Observe, &[Key], &local, (0, 0)),
-        ("local, nobody", Mode::Enforce, &[Key], &unknown, (0, 0)),
-        ("remote", Mode::Enforce, &[Key], &nothing, (0, 0)),
-        ("by SSH", Mode::Enforce, &[Key], &by_ssh, (0, 0)),
-        ("by another SSH key", Mode::Enforce, &[Key], &by_another, (0, 0)),
-        ("local", Mode::Enforce, &[Key, Sms], &local, (0, 0)),
-        ("local, nobody", Mode::Enforce, &[Key, Sms], &unknown, (0, 0)),
-        ("remote", Mode::Enforce, &[Key, Sms], &nothing, (0, 0)),
-        ("by SSH", Mode::Enforce, &[Sms, Key], &by_ssh, (0, 0)),
-        ("local", Mode::Enforce, &[Sms, Key], &local, (0, 0)),
+        ("local", Mode::Enforce, &[Key], &local, (652_229_096, 3_776_604)),
+        ("local, with PIN", Mode::Enforce, &[Key], &with_pin, (2_589_485_992, 10_987_242)),
+        ("local, observed", Mode::Observe, &[Key], &local, (229_570_754, 3_776_604)),
+        ("local, nobody", Mode::Enforce, &[Key], &unknown, (1_408_861_219, 0)),
+        ("remote", Mode::Enforce, &[Key], &nothing, (1_516_075, 11_664)),
+        ("by SSH", Mode::Enforce, &[Key], &by_ssh, (813_448, 462)),
+        ("by another SSH key", Mode::Enforce, &[Key], &by_another, (1_516_075, 11_664)),
+        ("local", Mode::Enforce, &[Key, Sms], &local, (4_275_446_414, 30_455_823)),
+        ("local, nobody", Mode::Enforce, &[Key, Sms], &unknown, (8_993_927_749, 0)),
+        ("remote", Mode::Enforce, &[Key, Sms], &nothing, (50_571_028, 364_524)),
+        ("by SSH", Mode::Enforce, &[Sms, Key], &by_ssh, (33_718_789, 462)),
+        ("local", Mode::Enforce, &[Sms, Key], &local, (3_041_945_096, 21_113_355)),
     ];
     let mut explored = vec![];
     for (name, mode, methods, change, _) in table {
@@ -2107,4 +2150,129 @@ fn only_a_key_that_was_shown_admits() {
     }
     let expected = table.map(|(name, _, methods, _, tally)| (name, methods, Ok(tally)));
     assert_eq!(explored, expected, "{explored:#?}");
+}
+
+/// A login with a fault about keys.
+#[derive(Clone, Debug)]
+struct FaultyAboutKeys<'a> {
+    login: Login<'a>,
+    scene: &'a Scene,
+    fault: KeyFault,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum KeyFault {
+    SignatureAdmitsUnstored,
+    CounterBackAdmits,
+    CounterBackGoesOn,
+    LieProves,
+    AnotherKeyProves,
+    AnySshKeyProves,
+    TouchesForTheRemote,
+    TouchesWithAnOldChallenge,
+    ForgetsThePin,
+    AsksSuspendedKeys,
+}
+
+impl Machine for FaultyAboutKeys<'_> {
+    fn next(&mut self, event: Event, now: u64) -> Step {
+        let honest = self.login.next(event.clone(), now);
+        let admit = Step::Finish {
+            notice: None,
+            verdict: Verdict::Admit(Admission::Key { label: common::LABEL.into() }),
+        };
+        let prove = |proof| Step::Commit(Change::Prove { proof, source: Source::CONSOLE, typos: 0 });
+        match (self.fault, event, honest) {
+            (KeyFault::SignatureAdmitsUnstored, Event::Touched(Touched::Signed { .. }), Step::Commit(_))
+            | (KeyFault::CounterBackAdmits, Event::Conflict(Conflict::CounterBack(_)), Step::Commit(_)) => {
+                admit
+            }
+            (KeyFault::CounterBackGoesOn, Event::Conflict(Conflict::CounterBack(_)), Step::Commit(_)) => {
+                Step::Ask {
+                    notice: Some(Notice::KeySuspended),
+                    prompt: Prompt::Recovery { or: vec![], resend: false },
+                }
+            }
+            (KeyFault::LieProves, Event::Touched(Touched::Lied(_)), Step::Commit(_)) => {
+                prove(Proof::Key { key: 1, counter: 7 })
+            }
+            (
+                KeyFault::AnotherKeyProves,
+                Event::Touched(Touched::Signed { counter, .. }),
+                Step::Commit(_),
+            ) => prove(Proof::Key { key: 2, counter }),
+            (KeyFault::AnySshKeyProves, Event::Account(Some(_), _), Step::Ask { .. }) => prove(Proof::SshKey),
+            (KeyFault::TouchesForTheRemote, Event::Account(Some(_), _), Step::Ask { .. }) => {
+                let credentials = vec![common::key(1).credential, common::key(2).credential];
+                let (rp_id, challenge) = (common::RP_ID.into(), self.scene.seed.challenge(0));
+                let touch = Touch { rp_id, challenge, credentials, pin: None, time: 30 };
+                Step::Touch { notice: Notice::TouchKey, touch }
+            }
+            (KeyFault::TouchesWithAnOldChallenge, _, Step::Touch { notice, touch }) => {
+                let touch = Touch { challenge: self.scene.seed.challenge(0), ..touch };
+                Step::Touch { notice, touch }
+            }
+            (KeyFault::ForgetsThePin, _, Step::Touch { notice, touch }) => {
+                Step::Touch { notice, touch: Touch { pin: None, ..touch } }
+            }
+            (KeyFault::AsksSuspendedKeys, _, Step::Touch { notice, touch })
+                if touch.credentials == [common::key(2).credential] =>
+            {
+                let credentials = vec![common::key(1).credential, common::key(2).credential];
+                Step::Touch { notice, touch: Touch { credentials, ..touch } }
+            }
+            (_, _, honest) => honest,
+        }
+    }
+}
+
+#[test]
+fn faults_about_keys_are_found() {
+    let local = |pin| {
+        let mut scene = Scene::new(Mode::Enforce, &[Key]).with_prompts(2);
+        scene.request.local = true;
+        scene.policy.key.pin = pin;
+        scene
+    };
+    let remote = || Scene::new(Mode::Enforce, &[Key]).with_prompts(2);
+    let table = [
+        (KeyFault::SignatureAdmitsUnstored, local(false), "only a stored proof admits"),
+        (KeyFault::CounterBackAdmits, local(false), "a counter that did not grow suspends its key"),
+        (KeyFault::CounterBackGoesOn, local(false), "a counter that did not grow suspends its key"),
+        (KeyFault::LieProves, local(false), "only what was shown is proven"),
+        (KeyFault::AnotherKeyProves, local(false), "only what was shown is proven"),
+        (KeyFault::AnySshKeyProves, remote(), "only what was shown is proven"),
+        (KeyFault::TouchesForTheRemote, remote(), "a key is asked for at this host only"),
+        (KeyFault::TouchesWithAnOldChallenge, local(false), "every challenge is a new one"),
+        (KeyFault::ForgetsThePin, local(true), "the PIN that was typed is used"),
+        (KeyFault::AsksSuspendedKeys, local(false), "keys of this user are asked for"),
+    ];
+    for (fault, scene, broken) in table {
+        let faulty = FaultyAboutKeys { login: scene.login(), scene: &scene, fault };
+        let violation = explore_keys(&scene, faulty, 2).expect_err(broken);
+        assert_eq!(violation.broken, broken, "{fault:?}: {:?}", violation.sequence);
+    }
+}
+
+/// It comes back by way of the other method's prompt.
+#[test]
+#[ignore = "a login still asks for the key that it suspended itself"]
+fn a_key_that_was_just_suspended_is_asked_for_no_more() {
+    let mut scene = Scene::new(Mode::Enforce, &[Key, Sms]);
+    (scene.request.local, scene.request.address) = (true, None);
+    let factors = Factors { phone: Some(common::phone()), ..common::key_factors() };
+    let mut login = scene.login();
+    let events = [
+        Event::Begin,
+        found(Account { factors, ..account(UID) }, State::default()),
+        Event::Touched(Touched::Signed { credential: 0, counter: 1 }),
+        Event::Conflict(Conflict::CounterBack(1)),
+        Event::Committed(Box::default()),
+        Event::Answer(Answer::Word(Word::Sms)),
+        Event::Committed(Box::default()),
+        Event::Delivered,
+        Event::Answer(Answer::Word(Word::Key)),
+    ];
+    let last = events.map(|event| login.next(event, NOW)).into_iter().next_back();
+    assert!(!matches!(last, Some(Step::Touch { .. })), "{last:?}");
 }
