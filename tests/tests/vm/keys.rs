@@ -45,19 +45,24 @@ pub(crate) const CASES: &[Case] = &[
     ("a_code_by_sms_instead", a_code_by_sms_instead),
     ("a_key_with_a_pin", a_key_with_a_pin),
     ("a_u2f_key", a_u2f_key),
+    ("not_asked_for_from_afar", not_asked_for_from_afar),
+    ("another_relying_party", another_relying_party),
+    ("a_touch_is_no_guess", a_touch_is_no_guess),
+    ("nonsense_on_the_wire", nonsense_on_the_wire),
+    ("without_the_helper", without_the_helper),
+    ("a_key_that_was_forgotten", a_key_that_was_forgotten),
+    ("enrolments_that_are_refused", enrolments_that_are_refused),
 ];
 
 /// Installs the product, and enrolls alice with the key `blue`, which stays plugged in.
 pub(crate) fn prepare(vm: &mut Vm) {
     vm.ok(&format!("mkdir -p /etc/twofa && cat >/etc/twofa/twofa.toml <<'END'\n{POLICY}END"));
-    vm.ok(
-        "set -e
+    vm.ok("set -e
          sed -i -e '/^@include common-auth/a auth required pam_twofa.so' \
              -e '/^@include common-account/i account required pam_twofa.so' /etc/pam.d/login
          test $(grep -c pam_twofa /etc/pam.d/login) = 2
          twofa-admin init --yes
-         twofa-admin policy check",
-    );
+         twofa-admin policy check");
     vm.plug("blue", "");
     let said = enroll(vm, "alice", "blue");
     assert!(said.contains("alice can log in with the security key `blue` now"), "{said}");
@@ -241,16 +246,14 @@ fn unplugged_while_waiting(vm: &mut Vm) {
 fn a_code_by_sms_instead(vm: &mut Vm) {
     let policy = POLICY.replace(r#"["key"]"#, r#"["key", "sms"]"#).replace("[key]", SMS);
     vm.ok(&format!("cat >/etc/twofa/twofa.toml <<'END'\n{policy}END"));
-    vm.ok(
-        "set -e
+    vm.ok("set -e
          useradd --system --no-create-home --shell /usr/sbin/nologin _twofa
          install -d -o _twofa /var/sms
          mkdir -p /etc/twofa/hooks
          printf '#!/bin/sh\\ncat >/var/sms/$TWOFA_TO\\n' >/etc/twofa/hooks/sms
          chmod 755 /etc/twofa/hooks/sms
          twofa-admin user set alice --phone '+48 600 000 123'
-         twofa-admin user add bob --phone '+48 600 000 456'",
-    );
+         twofa-admin user add bob --phone '+48 600 000 456'");
     log_in(vm);
     vm.unplug("blue");
     password(vm, "alice");
@@ -297,6 +300,104 @@ fn a_u2f_key(vm: &mut Vm) {
     vm.console().expect(TOUCH);
     vm.mode("old", "ok");
     expect_shell(vm);
+}
+
+/// Who is elsewhere cannot touch a key that is plugged in here; whoever is here would.
+fn not_asked_for_from_afar(vm: &mut Vm) {
+    vm.ok(
+        "set -e
+         cp /etc/pam.d/login /etc/pam.d/sshd
+         sed -i 's/\"login\"/\"login\", \"sshd\"/' /etc/twofa/twofa.toml
+         printf 'KbdInteractiveAuthentication yes\\nPasswordAuthentication no\\n' >/etc/ssh/sshd_config.d/00-twofa.conf
+         systemctl restart ssh",
+    );
+    let mut ssh = vm.ssh("alice", &[], &["echo", "logged-in-$USER"]);
+    ssh.answer("Password: ", &password_of("alice"));
+    ssh.expect("Log in with your security key, or a recovery code.");
+    ssh.answer(ASK_LAST, "key");
+    ssh.expect("Verification code");
+    assert!(!ssh.screen().contains("Touch") && !ssh.screen().contains("logged-in"), "{}", ssh.shown());
+    log_in(vm);
+}
+
+fn another_relying_party(vm: &mut Vm) {
+    vm.ok("sed -i 's/^rp_id.*/rp_id = \"another\"/' /etc/twofa/twofa.toml");
+    password(vm, "alice");
+    vm.console().expect("No security key of yours is plugged in.");
+    vm.console().expect(ASK_AGAIN);
+}
+
+/// Who is locked out by wrong codes gets in with the key.
+fn a_touch_is_no_guess(vm: &mut Vm) {
+    vm.unplug("blue");
+    password(vm, "alice");
+    give_up(vm);
+    password(vm, "alice");
+    for _ in 0..2 {
+        vm.console().answer("): ", "wrong");
+    }
+    vm.console().expect("Too many failed codes. Try again after");
+    vm.plug("blue", "");
+    log_in(vm);
+}
+
+fn nonsense_on_the_wire(vm: &mut Vm) {
+    for word in
+        ["truncated", "authdata:36", "nested", "huge", "huge-authdata", "duplicate", "garbage", "huge-frame"]
+    {
+        vm.mode("blue", word);
+        password(vm, "alice");
+        vm.console().expect(TOUCH);
+        vm.console().expect(ASK_AGAIN);
+        vm.mode("blue", "ok");
+        vm.console().send_line("key");
+        expect_shell(vm);
+    }
+}
+
+fn without_the_helper(vm: &mut Vm) {
+    let codes = vm.ok("cat codes");
+    vm.ok("rm /usr/libexec/twofa/twofa-helper");
+    password(vm, "alice");
+    vm.console().expect("The security key proved nothing.");
+    vm.console().answer(ASK_AGAIN, codes.lines().next().unwrap());
+    expect_shell(vm);
+}
+
+fn a_key_that_was_forgotten(vm: &mut Vm) {
+    vm.unplug("blue");
+    vm.plug("red", "");
+    enroll(vm, "alice", "red");
+    vm.plug("blue", "");
+    vm.unplug("red");
+    log_in(vm);
+    vm.ok("twofa-admin user forget alice blue --yes || twofa-admin user forget alice blue");
+    password(vm, "alice");
+    vm.console().expect("No security key of yours is plugged in.");
+    vm.console().expect(ASK_AGAIN);
+}
+
+/// Nothing is changed by them.
+fn enrolments_that_are_refused(vm: &mut Vm) {
+    refuse_enrolment(vm, "alice", "this key is enrolled already");
+    vm.mode("blue", "deny");
+    refuse_enrolment(vm, "bob", "the key refused");
+    for word in ["no-up", "wrong-rpid", "other-key", "truncated"] {
+        vm.mode("blue", word);
+        refuse_enrolment(vm, "bob", "the key cannot be enrolled");
+    }
+    vm.plug("red", "");
+    refuse_enrolment(vm, "bob", "several security keys are plugged in");
+    vm.unplug("red");
+    vm.unplug("blue");
+    refuse_enrolment(vm, "bob", "no security key is plugged in");
+    assert_eq!(vm.ok("twofa-admin user show alice | grep -c blue").trim(), "1");
+    assert_ne!(vm.run("twofa-admin user show bob").0, 0);
+}
+
+fn refuse_enrolment(vm: &mut Vm, user: &str, why: &str) {
+    let (code, said) = vm.run(&format!("echo saved | twofa-admin enroll key {user}"));
+    assert!(code != 0 && said.contains(why), "{why}: {code} {said}");
 }
 
 /// Name and password.
