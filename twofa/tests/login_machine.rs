@@ -1802,11 +1802,10 @@ impl<'a> KeyWatch<'a> {
             }
             Step::Finish { verdict, .. } => self.judge_verdict(event, verdict)?,
         }
-        let refuses = match step {
-            Step::Finish { verdict: Verdict::Refuse(_), .. } => true,
-            Step::Finish { verdict: Verdict::Admit(Admission::Observed(_)), .. } => true,
-            _ => false,
-        };
+        let refuses = matches!(
+            step,
+            Step::Finish { verdict: Verdict::Refuse(_) | Verdict::Admit(Admission::Observed(_)), .. }
+        );
         rule(!self.doomed || refuses, "what was lost refuses, at once")?;
         self.last = Some(step.clone());
         Ok(())
@@ -2126,8 +2125,8 @@ fn only_a_key_that_was_shown_admits() {
     };
     let by_ssh = |scene: &mut Scene| scene.request.ssh_keys = vec![common::sk_key(2), common::sk_key(1)];
     let by_another = |scene: &mut Scene| scene.request.ssh_keys = vec![common::sk_key(2)];
-    type Change<'a> = &'a dyn Fn(&mut Scene);
-    let table: [(&str, Mode, &[Method], Change<'_>, (u64, u64)); 12] = [
+    type Case<'a> = (&'a str, Mode, &'a [Method], &'a dyn Fn(&mut Scene), (u64, u64));
+    let table: [Case<'_>; 12] = [
         ("local", Mode::Enforce, &[Key], &local, (652_229_096, 3_776_604)),
         ("local, with PIN", Mode::Enforce, &[Key], &with_pin, (2_589_485_992, 10_987_242)),
         ("local, observed", Mode::Observe, &[Key], &local, (229_570_754, 3_776_604)),

@@ -9,9 +9,9 @@ use std::path::Path;
 use twofa::account::{
     Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State,
 };
-use twofa::code::{Answer, Word};
+use twofa::code::{Answer, Secret, Word};
 use twofa::contact::{Address, Number};
-use twofa::login::{Event, Login, Step};
+use twofa::login::{Event, Login, Prompt, Step};
 use twofa::policy::{Method, Mode};
 use twofa::token::Touched;
 use twofa::{admin, config, log};
@@ -239,21 +239,27 @@ fn a_state_of_noise_is_judged() {
 #[test]
 fn a_login_of_noise_ends() {
     let mut noise = Noise(7);
-    let methods: [&[Method]; 5] = [
+    let methods: [&[Method]; 7] = [
         &[Method::App],
         &[Method::Sms],
         &[Method::Email],
         &[Method::App, Method::Sms],
         &[Method::Email, Method::App],
+        &[Method::Key],
+        &[Method::Key, Method::Sms],
     ];
     let both = Factors { apps: common::factors().apps, ..common::contacts() };
+    let with_keys = Factors { phone: Some(common::phone()), ..common::key_factors() };
+    let known = [both, common::contacts(), common::factors(), with_keys];
     let seed = common::seed(1);
     let (mut admitted, mut longest) = (0, 0);
-    for _ in 0..ROUNDS / 4 {
+    let mut touched = 0;
+    for _ in 0..ROUNDS / 2 {
         let mode = *noise.pick(&[Mode::Enforce, Mode::Observe]);
         let policy = common::policy_of(mode, noise.pick::<&[Method]>(&methods));
         let mut request = common::request();
         request.first_factor = noise.below(4) > 0;
+        request.local = noise.below(2) > 0;
         let mut login = Login::new(&policy, &request, &seed);
         let (mut time, mut event, mut steps) = (NOW, Event::Begin, 0);
         loop {
@@ -264,15 +270,19 @@ fn a_login_of_noise_ends() {
             let stray = noise.below(40) == 0;
             event = match step {
                 Step::Finish { verdict, .. } => {
+                    touched += u32::from(format!("{verdict:?}").starts_with("Admit(Key"));
                     admitted += u32::from(format!("{verdict:?}").starts_with("Admit(Sent"));
                     break;
                 }
                 _ if stray => strays(&mut noise),
                 Step::Read => {
-                    let factors = noise.pick(&[both.clone(), common::contacts(), common::factors()]).clone();
+                    let factors = noise.pick(&known).clone();
                     let account = Account { user: USER.into(), uid: UID, generation: 1, factors };
                     let found = (noise.below(4) > 0).then(|| Box::new((account, State::default())));
                     Event::Account(found, DECOY)
+                }
+                Step::Ask { prompt: Prompt::Pin { .. }, .. } if noise.below(2) > 0 => {
+                    Event::Pin(Secret::new(noise.bytes(8)))
                 }
                 Step::Ask { .. } => Event::Answer(answers(&mut noise, &seed)),
                 Step::Commit(_) => match noise.below(4) {
@@ -281,12 +291,27 @@ fn a_login_of_noise_ends() {
                 },
                 Step::Deliver(_) if noise.below(4) == 0 => Event::Undelivered,
                 Step::Deliver(_) => Event::Delivered,
-                Step::Touch { .. } => Event::Touched(Touched::NoKey),
+                Step::Touch { .. } => Event::Touched(touches(&mut noise)),
             };
         }
         longest = longest.max(steps);
     }
     assert!(admitted > 100 && longest > 15, "{admitted} admitted, {longest} steps at most");
+    assert!(touched > 100, "{touched} admitted by a key");
+}
+
+fn touches(noise: &mut Noise) -> Touched {
+    let touches = [
+        Touched::Signed { credential: 0, counter: 1 },
+        Touched::Signed { credential: 9, counter: 1 },
+        Touched::NoKey,
+        Touched::TimedOut,
+        Touched::PinRequired,
+        Touched::WrongPin { left: None },
+        Touched::PinBlocked,
+        Touched::Lied(String::new()),
+    ];
+    noise.pick(&touches).clone()
 }
 
 fn answers(noise: &mut Noise, seed: &twofa::code::Seed) -> Answer {
@@ -297,7 +322,14 @@ fn answers(noise: &mut Noise, seed: &twofa::code::Seed) -> Answer {
         3 => Answer::Blank,
         4 => common::fake(),
         5 => common::wrong_recovery(),
-        _ => Answer::Word(*noise.pick(&[Word::App, Word::Sms, Word::Email, Word::Resend, Word::Resend])),
+        _ => Answer::Word(*noise.pick(&[
+            Word::App,
+            Word::Sms,
+            Word::Email,
+            Word::Key,
+            Word::Resend,
+            Word::Resend,
+        ])),
     }
 }
 
@@ -318,6 +350,9 @@ fn strays(noise: &mut Noise) -> Event {
         Event::Conflict(Conflict::TooSoon(u64::MAX)),
         Event::Conflict(Conflict::Capped(Cap::User)),
         Event::Conflict(Conflict::Locked(Lock::Total)),
+        Event::Conflict(Conflict::CounterBack(1)),
+        Event::Touched(Touched::Signed { credential: 0, counter: 1 }),
+        Event::Pin(Secret::new(*b"1234")),
     ];
     noise.pick(&strays).clone()
 }
