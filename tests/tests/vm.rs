@@ -53,10 +53,7 @@ const GROUPS: [Group; 2] = [
 
 fn main() -> ExitCode {
     let files = [
-        (
-            artifact("TWOFA_MODULE", "libpam_twofa.so"),
-            "/usr/lib/x86_64-linux-gnu/security/pam_twofa.so",
-        ),
+        (artifact("TWOFA_MODULE", "libpam_twofa.so"), "/usr/lib/x86_64-linux-gnu/security/pam_twofa.so"),
         (artifact("TWOFA_ADMIN", "twofa-admin"), "/usr/sbin/twofa-admin"),
         (artifact("TWOFA_HELPER", "twofa-helper"), "/usr/libexec/twofa/twofa-helper"),
     ];

@@ -80,6 +80,8 @@ fn password_and_touch(vm: &mut Vm) {
     log_in(vm);
     log_in(vm);
     expect_log(vm, "accepted key for alice on /dev/ttyS0 label=blue");
+    // Nothing of it is left running.
+    assert_eq!(vm.run("pgrep -f twofa-helper").1, "");
 }
 
 fn no_key(vm: &mut Vm) {
