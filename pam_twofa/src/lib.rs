@@ -23,7 +23,7 @@ use twofa::code::Seed;
 use twofa::config::{self, Loaded};
 use twofa::log::{Level, Log};
 use twofa::login::{self, Admission, Login, Refusal, Step, Verdict};
-use twofa::policy::{Mode, Policy, Request};
+use twofa::policy::{Decision, Mode, Policy, Request};
 use twofa::store::LoginStore;
 use twofa::{drive, system};
 
@@ -162,7 +162,8 @@ impl Call {
             return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
         };
         let who = handle::who(pamh, &self.request);
-        if !self.request.first_factor && policy.methods.iter().any(|method| method.is_sent()) {
+        let asks = policy.decide(&self.request, system::now()) == Decision::Require;
+        if asks && !self.request.first_factor && policy.methods.iter().any(|method| method.is_sent()) {
             self.log.no_first_factor(&who);
         }
         let store = LoginStore::new(&config.store, policy, &self.request);

@@ -8,6 +8,7 @@
     reason = "a broken test says so and stops; it measures time"
 )]
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -744,8 +745,8 @@ fn a_host_that_is_killed_takes_everything_with_it() {
 #[test]
 fn a_helper_that_is_ended_takes_the_hook_with_it() {
     for (signal, script) in [
-        ("TERM", "setsid sleep 1000 & touch $out/started; sleep 1000"),
-        ("KILL", "touch $out/started; exec sleep 1000"),
+        (Signal::TERM, "setsid sleep 1000 & touch $out/started; sleep 1000"),
+        (Signal::KILL, "touch $out/started; exec sleep 1000"),
     ] {
         let site = Site::new();
         let mut host = site.start_host(&site.helper(), &[], &site.hook(&format!("{READ}{script}")), &[]);
@@ -756,10 +757,11 @@ fn a_helper_that_is_ended_takes_the_hook_with_it() {
         }
         let processes = site.processes();
         let watcher = processes.iter().find(|(_, exe)| exe.ends_with("/twofa-helper")).unwrap().0;
-        run(Command::new("kill").arg(format!("-{signal}")).arg(watcher.to_string()));
+        let watcher = Pid::from_raw(i32::try_from(*watcher).unwrap()).unwrap();
+        kill_process(watcher, signal).unwrap();
         assert!(host.wait().unwrap().success());
         let report = fs::read_to_string(site.path("report")).unwrap();
-        assert!(report.contains("no report from twofa-helper: it ended"), "{signal}: {report}");
+        assert!(report.contains("no report from twofa-helper: it ended"), "{signal:?}: {report}");
         site.expect_nobody();
     }
 }

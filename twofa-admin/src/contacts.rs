@@ -96,9 +96,7 @@ pub(crate) fn number(terminal: &mut Terminal, config: &Config, typed: &str) -> R
             "Write a number with its country code, as in \"+48 600 000 123\".",
         )
     })?;
-    if !typed.trim().starts_with(['+', '0'])
-        || typed.trim().starts_with('0') && !typed.trim().starts_with("00")
-    {
+    if !["+", "00"].iter().any(|start| typed.trim().starts_with(start)) {
         terminal.note(&format!("Read as {}.", number.as_str()));
     }
     match sms {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Value};
 use twofa::admin::{self, LoginUser, PolicyReport};
 use twofa::config::{self, Config};
-use twofa::policy::{Method, Mode, Policy};
+use twofa::policy::{Mode, Policy};
 use twofa::store::Store;
 use twofa::trusted;
 
@@ -100,11 +100,10 @@ fn refuse_lock_out(
     after: &Config,
     force: bool,
 ) -> Result<Option<Outcome>, Error> {
-    let is_new = |method: &&Method| method.is_sent() && !before.policy.methods.contains(method);
-    let sends_anew = after.policy.methods.iter().any(|method| is_new(&method));
     let enforced = before.policy.mode == Mode::Enforce && before.store == after.store;
     let enforces = after.policy.mode == Mode::Enforce;
     let (old, new) = (&before.policy, &after.policy);
+    let sends_anew = new.methods.iter().any(|method| method.is_sent() && !old.methods.contains(method));
     let same_ways = old.methods == new.methods && old.sms == new.sms && old.email == new.email;
     if sends_anew || enforces && !(enforced && same_ways) {
         doubts::refuse_unsendable(&after.policy, &after.policy.methods)?;

@@ -253,6 +253,11 @@ impl Seed {
         tag(&self.0, &format!("challenge {number}"))
     }
 
+    /// What the `number`th code is known by.
+    pub fn sent_tag(&self, number: u8) -> Tag {
+        self.tag(number, self.sent_code(number).expose())
+    }
+
     /// What `digits` is known by as the `number`th code.
     pub fn tag(&self, number: u8, digits: &str) -> Tag {
         tag(&self.0, &Zeroizing::new(format!("tag {number} {digits}")))

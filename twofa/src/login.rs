@@ -7,7 +7,7 @@
 use crate::account::{
     Account, App, Change, Conflict, Guess, Key, Lock, Proof, SENT_TRIES, Source, Spent, State,
 };
-use crate::code::{self, Answer, SENT_DIGITS, Secret, Seed, SentCode, Tag, Word};
+use crate::code::{self, Answer, SENT_DIGITS, Secret, Seed, SentCode, Word};
 use crate::policy::{Decision, Method, Mode, Policy, Recipient, Request, Waiver};
 use crate::token::{Credential, Protocol, PublicKey, Touch, Touched};
 use std::mem;
@@ -450,9 +450,8 @@ impl<'a> Login<'a> {
             _ => None,
         };
         self.stage = Stage::Counting(method);
-        let tag = self.tag_of_next();
         Step::Commit(Change::Send {
-            tag,
+            tag: self.seed.sent_tag(self.sent),
             valid_for: channel.valid_for,
             source: self.source(),
             number,
@@ -613,10 +612,6 @@ impl<'a> Login<'a> {
         }
     }
 
-    fn tag_of_next(&self) -> Tag {
-        self.seed.tag(self.sent, self.seed.sent_code(self.sent).expose())
-    }
-
     fn judge(&mut self, answer: &Answer, now: u64) -> Step {
         match answer {
             Answer::Blank if matches!(self.prompt, Prompt::Sent { .. }) => {
@@ -680,9 +675,7 @@ impl<'a> Login<'a> {
     fn guess(&self) -> Guess {
         match (&self.prompt, self.live) {
             (Prompt::App { .. }, _) => Guess::Code,
-            (Prompt::Sent { .. }, Some(live)) => {
-                Guess::Sent(self.seed.tag(live.number, self.seed.sent_code(live.number).expose()))
-            }
+            (Prompt::Sent { .. }, Some(live)) => Guess::Sent(self.seed.sent_tag(live.number)),
             // The code is void already; its tag is nobody's.
             (Prompt::Sent { .. }, None) => Guess::Code,
             (Prompt::Recovery { .. } | Prompt::Pin { .. }, _) => Guess::Recovery,
@@ -700,7 +693,7 @@ impl<'a> Login<'a> {
     /// Whether the code is the one that was sent; whether it is in time, the state knows.
     fn prove_sent(&self, method: Method, to: &str, digits: &str) -> Option<(Proof, Admission)> {
         let live = self.live.filter(|live| live.method == method)?;
-        let expected = self.seed.tag(live.number, self.seed.sent_code(live.number).expose());
+        let expected = self.seed.sent_tag(live.number);
         let typed = self.seed.tag(live.number, digits);
         let right = bool::from(expected.ct_eq(&typed)) && digits.len() == SENT_DIGITS;
         match &self.subject {

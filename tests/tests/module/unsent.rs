@@ -238,3 +238,20 @@ fn nothing_is_sent_where_no_code_is_asked_for() {
     expect(&desk.login("root", 0, &[]), SUCCESS, &[]);
     assert_eq!(desk.messages().len(), 0);
 }
+
+/// A warning about a login that is asked for nothing would only teach people not to read warnings.
+#[test]
+fn a_missing_first_factor_is_told_where_it_matters() {
+    let desk = Desk::with_phone(&["sms"]);
+    let lines = std::fs::read_to_string(desk.path("pam.d/sshd")).unwrap();
+    desk.write_service("other", &format!("{lines}auth optional pam_permit.so\n"));
+    let told = || desk.logged().iter().filter(|line| line.contains("reason=no-first-factor")).count();
+    let _ = desk.answer(desk.plan("root").no_password().with("service", "other"), &[]);
+    assert_eq!(told(), 0, "none of our business");
+    desk.write_policy(&desk.sending_policy(&["sms"]).replace("\"enforce\"", "\"off\""));
+    let _ = desk.answer(desk.plan("root").no_password(), &[]);
+    assert_eq!(told(), 0, "off");
+    desk.write_policy(&desk.sending_policy(&["sms"]));
+    let _ = desk.answer(desk.plan("root").no_password(), &[Answer::Null]);
+    assert_eq!(told(), 1);
+}
