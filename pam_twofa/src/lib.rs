@@ -168,8 +168,8 @@ impl Call {
         }
         let store = LoginStore::new(&config.store, policy, &self.request);
         let mut store = LoggedStore { store, log: &self.log, who: who.clone() };
+        let mut keys = PluggedKeys { policy, log: &self.log, who: who.clone() };
         let mut courier = HookCourier { policy, request: &self.request, log: &self.log, who };
-        let mut keys = PluggedKeys { policy, log: &self.log };
         let clock = system::Clock::start();
         let login = Login::new(policy, &self.request, &seed);
         let verdict = drive::run(login, &mut store, &mut talk, &mut courier, &mut keys, &|| clock.now());

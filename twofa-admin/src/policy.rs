@@ -104,7 +104,8 @@ fn refuse_lock_out(
     let enforces = after.policy.mode == Mode::Enforce;
     let (old, new) = (&before.policy, &after.policy);
     let sends_anew = new.methods.iter().any(|method| method.is_sent() && !old.methods.contains(method));
-    let same_ways = old.methods == new.methods && old.sms == new.sms && old.email == new.email;
+    let same_ways =
+        old.methods == new.methods && old.sms == new.sms && old.email == new.email && old.key == new.key;
     if sends_anew || enforces && !(enforced && same_ways) {
         doubts::refuse_unsendable(&after.policy, &after.policy.methods)?;
     }

@@ -155,7 +155,11 @@ fn contact(contact: &ContactReport) -> String {
 
 fn key(key: &KeyReport) -> String {
     let label = table::printable(&key.label);
-    let standing = if key.suspended { ", SUSPENDED: its counter did not grow" } else { "" };
+    let standing = match key {
+        KeyReport { suspended: true, .. } => ", SUSPENDED: its counter did not grow",
+        KeyReport { void: true, .. } => ", VOID: the policy has another rp_id now, or asks for a PIN",
+        _ => "",
+    };
     format!("{label} ({}), enrolled {}{standing}", key.kind, key.enrolled)
 }
 
@@ -187,7 +191,7 @@ fn locks(report: &UserReport) -> String {
 fn reset(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error> {
     let (config, mut store) = context.open()?;
     let question = format!(
-        "Remove all apps and recovery codes of {user}, who then has to enroll again? Number and addresses stay."
+        "Remove all apps, keys and recovery codes of {user}, who then has to enroll again? Number and addresses stay."
     );
     context.terminal.insist(&question, yes)?;
     store.reset(user)?;
@@ -282,7 +286,8 @@ fn repair(context: &mut Context, user: &str) -> Result<Outcome, Error> {
     }
     store.repair(user, system::now())?;
     context.terminal.say(&format!(
-        "{user} has a new state record. Codes shown until now count as used, and the recovery codes are void."
+        "{user} has a new state record. Codes shown until now count as used; the recovery codes are void, and so are \
+         security keys at the console."
     ))?;
     context.terminal.note(&format!("Make new ones: twofa-admin recovery new {user}"));
     Ok(Outcome::Done)

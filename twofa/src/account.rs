@@ -174,8 +174,6 @@ pub enum Guess {
     Recovery,
     /// In place of the sent code with this tag, which bears only a few.
     Sent(Tag),
-    /// A security key's answer that proves nothing. No signature is guessed.
-    Key,
 }
 
 /// What a login, or `twofa-admin user unlock`, wants to change.
@@ -315,9 +313,12 @@ impl State {
         next.failures.retain(|failures| !failures.is_over(now));
         match change {
             Change::Prove { proof, source, typos } => {
-                self.refuse_if_locked(proof.guess(), *source, limits, now)?;
+                // Locks are about guessing. A signature is not guessed: it is neither stopped by them, nor ends them.
+                if let Some(guess) = proof.guess() {
+                    self.refuse_if_locked(guess, *source, limits, now)?;
+                    next.failures.retain(|failures| failures.source != *source);
+                }
                 next.spend(proof, now)?;
-                next.failures.retain(|failures| failures.source != *source);
                 next.total = next.total.saturating_sub((*typos).into());
             }
             Change::Fail { guess, source } => {
@@ -437,8 +438,8 @@ impl State {
         now: u64,
     ) -> Result<(), Conflict> {
         match (self.lock(source, limits, now), guess) {
-            // The hard stop is about guessing six digits; 120 bits are not guessed. Locks are about guessing at all.
-            (None, _) | (Some(Lock::Total), Guess::Recovery) | (_, Guess::Key) => Ok(()),
+            // The hard stop is about guessing six digits; 120 bits are not guessed.
+            (None, _) | (Some(Lock::Total), Guess::Recovery) => Ok(()),
             (Some(lock), _) => Err(Conflict::Locked(lock)),
         }
     }
@@ -542,12 +543,13 @@ impl State {
 }
 
 impl Proof {
-    fn guess(&self) -> Guess {
+    /// What it could have been guessed as.
+    fn guess(&self) -> Option<Guess> {
         match self {
-            Self::App(_) => Guess::Code,
-            Self::Recovery(_) => Guess::Recovery,
-            Self::Sent(tag) => Guess::Sent(*tag),
-            Self::Key { .. } | Self::SshKey => Guess::Key,
+            Self::App(_) => Some(Guess::Code),
+            Self::Recovery(_) => Some(Guess::Recovery),
+            Self::Sent(tag) => Some(Guess::Sent(*tag)),
+            Self::Key { .. } | Self::SshKey => None,
         }
     }
 }

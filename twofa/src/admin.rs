@@ -49,10 +49,12 @@ pub struct KeyReport {
     pub enrolled: String,
     /// Its counter did not grow once: it may exist twice.
     pub suspended: bool,
+    /// The policy takes it no longer: it names another `rp_id`, or asks for a PIN that the key does not know.
+    pub void: bool,
 }
 
 impl KeyReport {
-    fn of(factors: &Factors, state: &State) -> Vec<Self> {
+    fn of(factors: &Factors, state: &State, policy: &Policy) -> Vec<Self> {
         let local = |key: &Key| Self {
             label: key.label.clone(),
             kind: match (key.credential.protocol, key.credential.verify) {
@@ -62,12 +64,14 @@ impl KeyReport {
             },
             enrolled: rfc3339(key.added),
             suspended: state.is_suspended(key.id),
+            void: !policy.takes(&key.credential),
         };
         let ssh = |key: &SshKey| Self {
             label: key.label.clone(),
             kind: format!("ssh, {}", key.key.fingerprint()),
             enrolled: rfc3339(key.added),
             suspended: false,
+            void: false,
         };
         factors.keys.iter().map(local).chain(factors.ssh_keys.iter().map(ssh)).collect()
     }
@@ -104,7 +108,7 @@ impl UserReport {
             uid: account.uid,
             methods: policy.methods_of(&account.factors).into_iter().map(Method::name).collect(),
             apps: account.factors.apps.iter().map(app).collect(),
-            keys: KeyReport::of(&account.factors, state),
+            keys: KeyReport::of(&account.factors, state, policy),
             phone: account.factors.phone.as_ref().map(|phone| ContactReport::new(phone, Number::masked)),
             addresses: account
                 .factors

@@ -23,7 +23,7 @@ pub fn run(
             Step::Commit(change) => store.commit(&change, clock()),
             Step::Deliver(delivery) => courier.deliver(&delivery),
             Step::Touch { notice, touch } => {
-                talk.tell(&notice);
+                notice.iter().for_each(|notice| talk.tell(notice));
                 keys.touch(&touch)
             }
             Step::Finish { notice, verdict } => {

@@ -1,10 +1,10 @@
 //! Lines for the system's log (authpriv), in the forms that fail2ban's filters and people know.
 //! Whatever came from outside is escaped; a code or secret never gets here.
 
-use crate::account::Cap;
-use crate::account::Lock;
+use crate::account::{Cap, Lock};
 use crate::login::{Admission, Delivery, Refusal, Verdict};
 use crate::message::rfc3339;
+use crate::token::Touched;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -111,6 +111,24 @@ impl Log {
         );
     }
 
+    /// A security key that was asked for proved nothing.
+    pub fn untouched(&self, touched: &Touched, who: &Who<'_>) {
+        let (level, reason) = match touched {
+            // What it proves, the verdict says.
+            Touched::Signed { .. } | Touched::PinRequired => return,
+            Touched::NoKey => (Level::Notice, "none-plugged-in".into()),
+            Touched::NotEnrolled => (Level::Notice, "not-enrolled".into()),
+            Touched::Denied => (Level::Notice, "denied".into()),
+            Touched::TimedOut => (Level::Notice, "not-touched".into()),
+            Touched::Gone => (Level::Notice, "unplugged".into()),
+            Touched::WrongPin { .. } => (Level::Notice, "wrong-pin".into()),
+            Touched::PinBlocked => (Level::Warning, "pin-blocked".into()),
+            Touched::Lied(why) => (Level::Warning, quote(why)),
+            Touched::Failed(why) => (Level::Error, quote(why)),
+        };
+        self.write(level, &format!("security key not accepted for {} reason={reason}", whence(who)));
+    }
+
     /// A security key that shows an older counter than before may exist twice.
     pub fn suspended(&self, who: &Who<'_>) {
         let whence = whence(who);
@@ -182,7 +200,6 @@ fn is_a_guess(refusal: Refusal) -> bool {
         | Refusal::WrongCode
         | Refusal::AlreadyUsed
         | Refusal::Expired
-        | Refusal::WrongPin
         | Refusal::Locked(_)
         | Refusal::Fake => true,
         Refusal::Blank
@@ -192,6 +209,7 @@ fn is_a_guess(refusal: Refusal) -> bool {
         | Refusal::Changed
         | Refusal::UserChanged
         | Refusal::NoFactor
+        | Refusal::KeyNeeded
         | Refusal::Unavailable => false,
     }
 }
@@ -257,7 +275,6 @@ pub fn reason(refusal: Refusal) -> String {
         Refusal::AlreadyUsed => "replay",
         Refusal::Expired => "expired",
         Refusal::Superseded => "superseded",
-        Refusal::WrongPin => "wrong-pin",
         Refusal::Locked(Lock::Total) => "locked-until-unlocked",
         Refusal::Locked(Lock::Address(until)) => {
             return format!("locked until={}", rfc3339(until));
@@ -269,6 +286,7 @@ pub fn reason(refusal: Refusal) -> String {
         Refusal::Changed => "account-changed",
         Refusal::UserChanged => "user-changed",
         Refusal::NoFactor => "no-factor",
+        Refusal::KeyNeeded => "key-needed",
         Refusal::Unavailable => "unavailable",
     };
     word.into()

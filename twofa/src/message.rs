@@ -83,6 +83,7 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         }
         Notice::PinBlocked => "The PIN of the security key is blocked.".into(),
         Notice::KeyRefused => "The security key proved nothing.".into(),
+        Notice::KeyUnusable => with_support("Security keys cannot be used at the moment.".into(), support),
         Notice::KeySuspended => with_support("This security key counts no longer.".into(), support),
         Notice::Locked(lock) => with_support(locked(*lock), support),
         Notice::RecoveryCodesLeft(0) => {
@@ -183,6 +184,7 @@ mod tests {
             Notice::WrongPin(Some(8)),
             Notice::PinBlocked,
             Notice::KeyRefused,
+            Notice::KeyUnusable,
             Notice::KeySuspended,
             Notice::Refused,
             Notice::NoFactor,

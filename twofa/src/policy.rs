@@ -5,6 +5,7 @@ use crate::account::{Factors, Limits};
 use crate::code::Shape;
 use crate::contact::{Address, Number, Prefix};
 use crate::sshkey::SkKey;
+use crate::token::{Credential, Protocol};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -339,10 +340,19 @@ impl Policy {
     pub fn methods_of(&self, factors: &Factors) -> Vec<Method> {
         let can_use = |method: &Method| match method {
             Method::App => !factors.apps.is_empty(),
-            Method::Key => !factors.keys.is_empty() || !factors.ssh_keys.is_empty(),
+            Method::Key => {
+                !factors.ssh_keys.is_empty() || factors.keys.iter().any(|key| self.takes(&key.credential))
+            }
             Method::Sms | Method::Email => self.recipient(*method, factors).is_some(),
         };
         self.methods.iter().copied().filter(can_use).collect()
+    }
+
+    /// Whether a key with this credential can prove what is asked for.
+    pub fn takes(&self, credential: &Credential) -> bool {
+        // CTAP1 knows no PIN.
+        let verifies = !self.key.pin || credential.protocol == Protocol::Fido2;
+        verifies && credential.rp_id == self.key.rp_id
     }
 
     /// Where `method` sends the codes of somebody with these factors.

@@ -190,6 +190,11 @@ fn give_factors(engine: &impl Engine, factors: Factors) {
     engine.change(USER, edit).unwrap();
 }
 
+fn every_factor() -> Factors {
+    let Factors { keys, ssh_keys, .. } = common::key_factors();
+    Factors { keys, ssh_keys, apps: common::factors().apps, ..common::contacts() }
+}
+
 fn state(engine: &impl Engine, user: &str) -> State {
     engine.account(user).unwrap().unwrap().1
 }
@@ -337,12 +342,16 @@ fn renewed_recovery_codes_end_the_old_ones<E: Engine>() {
 
 fn a_reset_forgets_all_but_who_it_is<E: Engine>() {
     let engine = E::new();
-    let alice = enroll(&engine);
+    enroll(&engine);
+    give_factors(&engine, every_factor());
+    let alice = engine.account(USER).unwrap().unwrap().0;
     engine.commit(&alice, &prove(7), NOW).unwrap();
     (0..5).for_each(|_| drop(engine.commit(&alice, &fail(Guess::Code), NOW).unwrap()));
     engine.reset(USER).unwrap();
     let (account, state) = engine.account(USER).unwrap().unwrap();
-    assert_eq!((account.uid, account.factors), (UID, Factors::default()));
+    let Factors { phone, addresses, .. } = every_factor();
+    let reached = Factors { phone, addresses, ..Factors::default() };
+    assert_eq!((account.uid, account.factors), (UID, reached), "how the user is reached stays");
     let fresh = State::default().apply(&Change::Unlock, &LIMITS, NOW).unwrap();
     assert_eq!(state, fresh, "the time that was seen stays");
 }
@@ -351,9 +360,10 @@ fn a_reset_forgets_all_but_who_it_is<E: Engine>() {
 fn a_repair_takes_every_code_up_to_now_for_used<E: Engine>() {
     let engine = E::new();
     enroll(&engine);
+    give_factors(&engine, every_factor());
     engine.repair(USER, NOW).unwrap();
     let (account, state) = engine.account(USER).unwrap().unwrap();
-    assert_eq!(account.factors, Factors { recovery: None, ..common::factors() });
+    assert_eq!(account.factors, Factors { recovery: None, keys: vec![], ..every_factor() });
     assert_eq!(state.last_step(1), Some(NOW / STEP + 2));
     assert_eq!(engine.commit(&account, &prove(NOW / STEP + 2), NOW), used());
     engine.commit(&account, &prove(NOW / STEP + 3), NOW).unwrap();

@@ -97,12 +97,14 @@ impl Store {
                 Ok(None) | Err(Error::BrokenAccount(_)) => Factors::default(),
                 Err(error) => return Err(error),
             };
-            Ok((Factors { apps: Vec::new(), recovery: None, ..kept }, State::default()))
+            let Factors { phone, addresses, .. } = kept;
+            Ok((Factors { phone, addresses, ..Factors::default() }, State::default()))
         })
     }
 
     /// Gives one user a new record in place of a missing or damaged one. The apps stay; as nobody knows
-    /// which codes were used, all up to now count as used, and the recovery codes are void.
+    /// which codes were used, all up to now count as used, and the recovery codes are void. So are keys with a
+    /// counter: what it stood at, and whether it ever went back, nobody knows either.
     ///
     /// # Errors
     ///
@@ -115,7 +117,7 @@ impl Store {
                 // Two steps ahead: the widest skew there is.
                 state.set_last_step(app.id, now / u64::from(app.shape.step) + 2);
             }
-            Ok((Factors { recovery: None, ..account.factors }, state))
+            Ok((Factors { recovery: None, keys: Vec::new(), ..account.factors }, state))
         })
     }
 

@@ -1,0 +1,152 @@
+//! Codes that are sent: counted before they are, and asked for.
+
+use super::{Admission, Delivery, Login, Notice, Prompt, Refusal, Stage, Step, Subject};
+use crate::account::{Change, Conflict, Proof, SENT_TRIES};
+use crate::code::SENT_DIGITS;
+use crate::policy::{Method, Recipient};
+use subtle::ConstantTimeEq;
+
+/// A sent code that is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live {
+    pub(super) method: Method,
+    pub(super) number: u8,
+    pub(super) tries: u8,
+}
+
+impl Login<'_> {
+    /// Whether a code of `method` was sent that may still be typed.
+    pub(super) fn waits_for(&self, method: Method) -> bool {
+        self.live.is_some_and(|live| live.method == method)
+    }
+
+    pub(super) fn ask_for_sent(&mut self, method: Method, notice: Option<Notice>) -> Step {
+        self.prompt = Prompt::Sent { method, to: self.masked(method), or: self.other(method) };
+        self.ask(notice)
+    }
+
+    /// A new code: counted and known before it is sent.
+    pub(super) fn send(&mut self, method: Method, now: u64) -> Step {
+        if !self.request.first_factor {
+            return self.not_sent(method, Notice::NotSent(method));
+        }
+        let limits = &self.policy.limits.sends;
+        // The state says so too; but a decoy has none.
+        let wait = self.last_sent.map_or(0, |last| last.saturating_add(limits.pause).saturating_sub(now));
+        if wait > 0 && self.sent < limits.login {
+            return self.too_soon(method, wait, false);
+        }
+        let Some(channel) = self.policy.channel(method) else {
+            return self.refuse(Refusal::Unavailable);
+        };
+        let number = match self.recipient(method) {
+            Some(Recipient::Phone(number)) => Some(number),
+            _ => None,
+        };
+        self.stage = Stage::Counting(method);
+        Step::Commit(Change::Send {
+            tag: self.seed.sent_tag(self.sent),
+            valid_for: channel.valid_for,
+            source: self.source(),
+            number,
+            earlier: self.sent,
+        })
+    }
+
+    pub(super) fn deliver(&mut self, method: Method, now: u64) -> Step {
+        let number = self.sent;
+        self.sent = number.saturating_add(1);
+        self.last_sent = Some(now);
+        self.live = Some(Live { method, number, tries: SENT_TRIES });
+        let valid_for = self.policy.channel(method).map_or(0, |channel| channel.valid_for);
+        match self.recipient(method) {
+            Some(to) => {
+                self.stage = Stage::Delivering(method);
+                Step::Deliver(Delivery {
+                    method,
+                    to,
+                    code: self.seed.sent_code(number),
+                    until: now.saturating_add(valid_for),
+                    id: self.seed.message_id(number),
+                })
+            }
+            None => self.ask_for_sent(method, None),
+        }
+    }
+
+    pub(super) fn not_counted(&mut self, method: Method, conflict: Conflict) -> Step {
+        match conflict {
+            // This login's own pause was over.
+            Conflict::TooSoon(wait) => self.too_soon(method, wait, true),
+            Conflict::Capped(_) => self.not_sent(method, Notice::Capped),
+            Conflict::Locked(lock) => self.refuse(Refusal::Locked(lock)),
+            Conflict::Changed => self.refuse(Refusal::Changed),
+            // Only a proof meets these.
+            Conflict::Used | Conflict::Expired | Conflict::Superseded | Conflict::CounterBack(_) => {
+                self.refuse(Refusal::Unavailable)
+            }
+        }
+    }
+
+    fn too_soon(&mut self, method: Method, seconds: u64, elsewhere: bool) -> Step {
+        let to_app = !self.waits_for(method) && self.other(method) == Some(Method::App);
+        let word = if to_app { method.name() } else { "resend" };
+        self.not_sent(method, Notice::TooSoon { seconds, elsewhere, word })
+    }
+
+    /// No new code: the last one may still be typed, or a code of the other method, or a recovery code.
+    pub(super) fn not_sent(&mut self, method: Method, notice: Notice) -> Step {
+        match self.other(method) {
+            _ if self.waits_for(method) => return self.ask_for_sent(method, Some(notice)),
+            Some(Method::App) => self.prompt = Prompt::App { or: Some(method) },
+            other => self.prompt = Prompt::Recovery { or: other.into_iter().collect(), resend: true },
+        }
+        self.ask(Some(notice))
+    }
+
+    fn recipient(&self, method: Method) -> Option<Recipient> {
+        match &self.subject {
+            Subject::Enrolled(account) => self.policy.recipient(method, &account.factors),
+            Subject::Decoy(..) => None,
+        }
+    }
+
+    /// Where the code went, as far as it is shown. A decoy's number looks like those that are sent to.
+    fn masked(&self, method: Method) -> String {
+        if let Some(to) = self.recipient(method) {
+            return to.masked();
+        }
+        let digits = match self.subject {
+            Subject::Decoy(_, digits) => digits,
+            Subject::Enrolled(_) => 0,
+        };
+        match (&self.policy.sms, &self.policy.email) {
+            (Some(sms), _) if method == Method::Sms => {
+                let prefix = sms.country.as_ref().or(sms.prefixes.first());
+                prefix.map(|prefix| prefix.masked(digits)).unwrap_or_default()
+            }
+            (_, Some(email)) if email.default_address.is_some() => {
+                email.default_address.as_ref().map(|address| address.masked()).unwrap_or_default()
+            }
+            _ => {
+                let first: String =
+                    self.request.user.chars().take(1).filter(char::is_ascii_alphanumeric).collect();
+                format!("{first}***@{}", self.request.host)
+            }
+        }
+    }
+
+    /// Whether the code is the one that was sent; whether it is in time, the state knows.
+    pub(super) fn prove_sent(&self, method: Method, to: &str, digits: &str) -> Option<(Proof, Admission)> {
+        let live = self.live.filter(|live| live.method == method)?;
+        let expected = self.seed.sent_tag(live.number);
+        let typed = self.seed.tag(live.number, digits);
+        let right = bool::from(expected.ct_eq(&typed)) && digits.len() == SENT_DIGITS;
+        match &self.subject {
+            Subject::Enrolled(_) if right => {
+                Some((Proof::Sent(expected), Admission::Sent { method, to: to.into() }))
+            }
+            _ => None,
+        }
+    }
+}

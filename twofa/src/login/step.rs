@@ -1,0 +1,200 @@
+//! What goes into a login, and what comes out of it.
+
+use crate::account::{Account, Change, Conflict, Lock, State};
+use crate::code::{Answer, Secret, SentCode};
+use crate::policy::{Method, Recipient};
+use crate::token::{Touch, Touched};
+
+/// What the driver has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read the account and its state.
+    Read,
+    /// Say `notice`, then prompt.
+    Ask { notice: Option<Notice>, prompt: Prompt },
+    /// Store this change, durably, before anything is said about it.
+    Commit(Change),
+    /// Send a code.
+    Deliver(Delivery),
+    /// Say `notice`, and wait for a key to be touched.
+    Touch { notice: Option<Notice>, touch: Touch },
+    /// Say `notice`; the login is over.
+    Finish { notice: Option<Notice>, verdict: Verdict },
+}
+
+/// A code to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub method: Method,
+    pub to: Recipient,
+    pub code: SentCode,
+    /// Seconds since 1970.
+    pub until: u64,
+    /// Names this message, and tells nothing.
+    pub id: String,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Begin,
+    /// What the store has of the user, and a number of its own making for this name: three digits of it stand for
+    /// a telephone that nobody has.
+    Account(Option<Box<(Account, State)>>, u16),
+    Answer(Answer),
+    /// What came back from a prompt for a PIN, when it is nothing else.
+    Pin(Secret),
+    /// The prompt was given up: no answer at all came back.
+    NoAnswer,
+    /// There is no conversation, or it failed.
+    Gone,
+    /// The change is stored; this is the state now.
+    Committed(Box<State>),
+    /// The change was judged and not stored.
+    Conflict(Conflict),
+    /// The store could not do it.
+    Failed,
+    /// The gateway took the message.
+    Delivered,
+    /// It did not, or nobody knows.
+    Undelivered,
+    Touched(Touched),
+}
+
+/// What a prompt asks for. Recovery codes are accepted at every one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// A code of the app; or the name of the other method.
+    App { or: Option<Method> },
+    /// The code that was sent `to`, masked.
+    Sent { method: Method, to: String, or: Option<Method> },
+    /// The PIN of the security key, which is about to be touched.
+    Pin { or: Option<Method> },
+    /// A recovery code, after the hard stop or because nothing else worked; or the name of a method.
+    Recovery { or: Vec<Method>, resend: bool },
+}
+
+/// What a user is told; `message` has the words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    WrongCode,
+    AlreadyUsed,
+    PasswordIsNoCode,
+    /// An empty answer where a code was sent.
+    NothingTyped,
+    /// The last try for this code was wrong.
+    CodeVoid,
+    Expired,
+    /// A later login of the same user asked for a code.
+    Superseded,
+    /// No code could be sent this way.
+    NotSent(Method),
+    /// The next one may be sent after so many seconds. What was sent last, if not for this login, is not good here.
+    TooSoon {
+        seconds: u64,
+        elsewhere: bool,
+        /// What to type then.
+        word: &'static str,
+    },
+    /// A word that means nothing at this prompt.
+    NotOffered,
+    /// So many were sent that no more are for a while.
+    Capped,
+    TouchKey,
+    /// Only a security key counts here, and there is none.
+    KeyNeeded,
+    NoKey,
+    KeyNotEnrolled,
+    NotTouched,
+    WrongPin(Option<u8>),
+    PinBlocked,
+    /// The key's answer proves nothing.
+    KeyRefused,
+    /// No key could be asked.
+    KeyUnusable,
+    KeySuspended,
+    Locked(Lock),
+    RecoveryCodesLeft(usize),
+    Refused,
+    /// This way of logging in has no second factor.
+    NoFactor,
+    Unavailable,
+}
+
+/// How a login ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    NotConcerned,
+    Admit(Admission),
+    Refuse(Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A code of the app with this label.
+    App {
+        label: String,
+    },
+    /// A recovery code; so many are left.
+    Recovery {
+        left: usize,
+    },
+    /// A code that was sent `to`, masked.
+    Sent {
+        method: Method,
+        to: String,
+    },
+    /// A security key at the console.
+    Key {
+        label: String,
+    },
+    /// A security key as the SSH key of this login.
+    SshKey {
+        label: String,
+        fingerprint: String,
+    },
+    /// The account phase: this handle's auth phase proved a factor.
+    Proven,
+    /// The account phase of su or sudo, whose stack asked nothing of somebody who is in already.
+    Inside,
+    /// The policy asks nothing of this user.
+    Exempt {
+        reason: String,
+        until: u64,
+    },
+    Off,
+    /// Observe mode: it would have been refused.
+    Observed(Refusal),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    UnknownUser,
+    NotEnrolled,
+    /// The account belongs to another uid: the user was removed and made anew.
+    UidMismatch,
+    WrongCode,
+    AlreadyUsed,
+    /// The right code, too late.
+    Expired,
+    /// The right code, after another login asked for one.
+    Superseded,
+    /// Only a security key counts, and this login showed none.
+    KeyNeeded,
+    Locked(Lock),
+    /// Only empty answers, the login password, or wishes, in place of a code.
+    Blank,
+    /// sshd will refuse this user anyway, and answers with junk.
+    Fake,
+    NoAnswer,
+    NoConversation,
+    /// An administrator changed the user's factors during the login.
+    Changed,
+    /// The application changed the user's name during the login.
+    UserChanged,
+    /// The account phase of a login that proved no factor (a public-key login).
+    NoFactor,
+    /// Policy, store or machine out of order; the log says which.
+    Unavailable,
+}
