@@ -68,12 +68,19 @@ fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error>
         "\nHow do users prove who they are, besides the password?\n  \
          1  a code by SMS: needs a gateway, and a program that hands it a message\n  \
          2  a code of an authenticator app: needs nothing\n  \
-         3  a code by e-mail",
+         3  a code by e-mail\n  \
+         4  a security key: an SSH key of type sk-, or a key plugged into this host at its console",
     )?;
     let method = match context.terminal.ask("Method [1]: ")?.trim() {
         "" | "1" | "sms" => Method::Sms,
         "2" | "app" => return Ok(config),
         "3" | "email" | "e-mail" => Method::Email,
+        "4" | "key" => {
+            let (_, text) = policy::with(&context.conf, &["methods=[\"key\"]".into()])?;
+            trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+            context.terminal.say("Method:  key")?;
+            return context.config();
+        }
         other => {
             context.terminal.note(&format!("`{}` is none of these.", table::printable(other)));
             return choose_method(context, config);
@@ -165,7 +172,13 @@ fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Resu
             return enroll::app(context, config, store, user, None, config.policy.app.shape).map(drop);
         }
         Method::Key => {
-            return keys::enroll(context, config, store, user, None, config.policy.key.pin).map(drop);
+            let question =
+                format!("File with the SSH key of {user} (Enter: a key that is plugged in here): ");
+            let typed = context.terminal.ask(&question)?;
+            return match typed.trim() {
+                "" => keys::enroll(context, config, store, user, None, config.policy.key.pin).map(drop),
+                file => keys::enroll_ssh(context, config, store, user, Some(file.into()), None).map(drop),
+            };
         }
         Method::Sms => {
             let typed = context.terminal.ask(&format!("Number of {user}: "))?;
@@ -191,13 +204,15 @@ fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
     );
     if services.iter().any(|service| service == "sshd") {
         let lines = auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default());
+        let keys = config.policy.methods.contains(&Method::Key);
+        let touch = if keys { "    PubkeyAuthOptions touch-required\n" } else { "" };
         text.push_str(&format!(
             "\nSo that an SSH key takes the place of the password, which users without a password need,\n\
              above common-auth in /etc/pam.d/sshd ({lines} is the number of auth lines in common-auth):\n\n    \
              auth    [success={lines} default=ignore] pam_twofa.so pubkey_is_first_factor\n\n\
              Write to /etc/ssh/sshd_config.d/00-twofa.conf, then `sshd -t && systemctl reload ssh`:\n\n    \
              UsePAM yes\n    KbdInteractiveAuthentication yes\n    PasswordAuthentication no\n    \
-             AuthenticationMethods publickey,keyboard-interactive keyboard-interactive\n\n\
+             AuthenticationMethods publickey,keyboard-interactive keyboard-interactive\n{touch}\n\
              Root logs in by SSH only with `PermitRootLogin yes` there: sshd refuses its codes otherwise.\n\
              Keep a root shell open until you have logged in anew.\n"
         ));

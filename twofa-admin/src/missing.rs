@@ -79,6 +79,7 @@ pub(crate) fn first_step(policy: &Policy, user: &str) -> String {
     match policy.methods.first() {
         Some(Method::Sms) => format!("twofa-admin enroll phone {user} NUMBER"),
         Some(Method::Email) => format!("twofa-admin enroll email {user} ADDRESS"),
+        Some(Method::Key) if policy.concerns("sshd") => format!("twofa-admin enroll ssh-key {user} FILE"),
         Some(Method::Key) => format!("twofa-admin enroll key {user}"),
         Some(Method::App) | None => format!("twofa-admin enroll app {user}"),
     }

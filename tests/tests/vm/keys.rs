@@ -299,6 +299,14 @@ fn a_code_by_sms_instead(vm: &mut Vm) {
     let code = sent_to(vm, "+48600000456");
     vm.console().answer("): ", &code);
     vm.console().expect("bob@guest:~$ ");
+    vm.console().send_line("exit");
+    // The other way round: the code is on its way, and the key is quicker.
+    vm.plug("blue", "");
+    vm.ok("twofa-admin policy set --force 'methods=[\"sms\", \"key\"]' && twofa-admin user unlock alice");
+    password(vm, "alice");
+    vm.console().answer("Verification code (SMS to +48 *** *** 123, or type key): ", "key");
+    vm.console().expect(TOUCH);
+    expect_shell(vm);
 }
 
 /// The code of the text, whose only word of six digits it is.
