@@ -955,16 +955,21 @@ pub(crate) mod tests {
         assert!(state.apply(&touched(1), &LIMITS, NOW).is_ok(), "enrolled anew");
     }
 
-    /// Nobody guesses a signature: no lock keeps a key out, and a bad one sets off no hard stop.
+    /// Nobody guesses a signature: no lock keeps a key out, and a key ends none.
     #[test]
     fn locks_are_not_for_keys() {
         let hard = State { total: LIMITS.total, last_failure: NOW, ..State::default() };
         let locked = after(&hard, 5, &wrong_recovery(), NOW);
         assert!(locked.apply(&right(7, 0), &LIMITS, NOW).is_err());
-        assert!(locked.apply(&touched(1), &LIMITS, NOW).is_ok());
         let by_ssh = Change::Prove { proof: Proof::SshKey, source: home(), typos: 0 };
-        assert!(locked.apply(&by_ssh, &LIMITS, NOW).is_ok());
-        let lied = Change::Fail { guess: Guess::Key, source: home() };
-        assert_eq!(after(&State::default(), 9, &lied, NOW).failures_in_all(NOW), 0);
+        for by_key in [touched(1), by_ssh] {
+            let proven = after(&locked, 1, &by_key, NOW);
+            assert_eq!(proven.failures, locked.failures, "{by_key:?}");
+            assert_eq!(proven.failures_in_all(NOW), LIMITS.total, "{by_key:?}");
+        }
+        let after_typos = Change::Prove { proof: Proof::SshKey, source: home(), typos: 2 };
+        let proven = after(&locked, 1, &after_typos, NOW);
+        assert_eq!(proven.failures, locked.failures);
+        assert_eq!(proven.failures_in_all(NOW), LIMITS.total - 2, "but its own typos");
     }
 }

@@ -1,5 +1,5 @@
 //! One login as a pure state machine: what happened goes in, the next step comes out. It reads no clock
-//! and does no I/O, so every short sequence of events is checked exhaustively (tests/login_machine.rs).
+//! and does no I/O, so every short sequence of events is checked exhaustively (tests/login_machine).
 //!
 //! Only a committed proof admits, or a decision of the policy that asks for none. Whatever was not
 //! foreseen refuses.
@@ -105,6 +105,11 @@ impl<'a> Login<'a> {
             (Stage::Proving(Admission::Key { .. }), Event::Conflict(Conflict::CounterBack(key))) => {
                 self.suspend(key)
             }
+            // A signature is neither used nor late.
+            (
+                Stage::Proving(Admission::Key { .. } | Admission::SshKey { .. }),
+                Event::Conflict(Conflict::Used | Conflict::Expired | Conflict::Superseded),
+            ) => self.refuse(Refusal::Unavailable),
             (Stage::Proving(_) | Stage::Failing(_), Event::Conflict(conflict)) => self.clash(conflict),
             (Stage::Counting(method), Event::Committed(_)) => self.deliver(method, now),
             (Stage::Counting(method), Event::Conflict(conflict)) => self.not_counted(method, conflict),

@@ -418,9 +418,11 @@ impl Exemption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::SendLimits;
+    use crate::account::{Key, SendLimits, SshKey};
     use crate::code::Algorithm;
     use crate::contact::Confirmable;
+    use crate::sshkey;
+    use crate::token::PublicKey;
 
     fn policy(mode: Mode, exemptions: Vec<Exemption>) -> Policy {
         Policy {
@@ -545,6 +547,58 @@ mod tests {
         let template = Template::parse("a {code} b {user}{host}.").unwrap();
         let filled = template.fill(|word| format!("<{word}{{code}}>"));
         assert_eq!(filled, "a <code{code}> b <user{code}><host{code}>.");
+    }
+
+    fn key(protocol: Protocol, rp_id: &str) -> Key {
+        let (public, rp_id) = (PublicKey::Es256([vec![4], vec![7; 64]].concat()), rp_id.into());
+        let credential = Credential { rp_id, id: vec![1], public, protocol, verify: false };
+        Key { id: 1, label: "key".into(), credential, added: 0 }
+    }
+
+    #[test]
+    fn keys_count_that_can_prove_what_is_asked_for() {
+        use Protocol::{Fido2, U2f};
+        let ours = |protocol| key(protocol, "twofa");
+        let foreign = |protocol| key(protocol, "elsewhere");
+        let mut verifying = ours(Fido2);
+        verifying.credential.verify = true;
+        // Whether they count, without a PIN and with one.
+        let table = [
+            (vec![], [false, false]),
+            (vec![ours(Fido2)], [true, true]),
+            (vec![verifying], [true, true]),
+            (vec![ours(U2f)], [true, false]),
+            (vec![foreign(Fido2)], [false, false]),
+            (vec![foreign(U2f)], [false, false]),
+            (vec![key(Fido2, "TWOFA")], [false, false]),
+            (vec![key(Fido2, "twofa.")], [false, false]),
+            (vec![foreign(Fido2), ours(U2f)], [true, false]),
+            (vec![ours(U2f), ours(Fido2)], [true, true]),
+        ];
+        for (keys, counts) in table {
+            for (pin, counts) in [false, true].into_iter().zip(counts) {
+                let mut policy = policy(Mode::Enforce, vec![]);
+                policy.key.pin = pin;
+                let taken = keys.iter().filter(|key| policy.takes(&key.credential)).count();
+                assert_eq!(taken > 0, counts, "{keys:?} {pin}");
+                let mut factors = Factors { keys: keys.clone(), ..Factors::default() };
+                policy.methods = vec![Method::App];
+                assert_eq!(policy.methods_of(&factors), [], "{keys:?} {pin}");
+                policy.methods = vec![Method::Sms, Method::Key];
+                let expected: &[Method] = if counts { &[Method::Key] } else { &[] };
+                assert_eq!(policy.methods_of(&factors), expected, "{keys:?} {pin}");
+                // Those of SSH are sshd's to judge.
+                factors.ssh_keys = vec![ssh_key()];
+                assert_eq!(policy.methods_of(&factors), [Method::Key], "{keys:?} {pin}");
+            }
+        }
+    }
+
+    fn ssh_key() -> SshKey {
+        let line = "sk-ssh-ed25519@openssh.com \
+            AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAEBAQEBAQEBAQEB\
+            AQEBAQEBAQEBAQEBAQEBAQEBAQEBAAAABHNzaDo=";
+        SshKey { label: "key".into(), key: sshkey::Line::parse(line).unwrap().key, added: 0 }
     }
 
     #[test]

@@ -7,10 +7,10 @@ use common::{NOW, UID, USER};
 use std::cell::{Cell, RefCell};
 use std::thread;
 use twofa::account::{Account, Cap, Change, Conflict, Factors, Lock, State};
-use twofa::code::{Answer, Word};
+use twofa::code::{Answer, Secret, Word};
 use twofa::drive;
 use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
-use twofa::policy::{Method, Mode, Recipient, Request};
+use twofa::policy::{Method, Mode, Policy, Recipient, Request};
 use twofa::ports::{Conversation, Courier, Keys, Store};
 use twofa::token::{Touch, Touched};
 
@@ -30,9 +30,11 @@ enum Line {
     Deliver(u8, Event),
     /// Keys are asked for a signature of the challenge of this number.
     Sign(u8, Event),
+    /// And have this PIN.
+    SignWith(&'static [u8], u8, Event),
 }
 
-use Line::{Ask, Commit, Count, Deliver, Read, Sign, Tell};
+use Line::{Ask, Commit, Count, Deliver, Read, Sign, SignWith, Tell};
 
 /// Store, user and gateway in one, reading from one script, so that the order of all is held. All of it has to be
 /// used.
@@ -100,8 +102,13 @@ impl Courier for &Script {
 
 impl Keys for &Script {
     fn touch(&mut self, touch: &Touch) -> Event {
+        let challenge = |number| common::seed(1).challenge(number);
+        let pin = touch.pin.as_ref().map(Secret::expose);
         match self.next("a touch") {
-            Sign(number, event) if touch.challenge == common::seed(1).challenge(number) => event,
+            Sign(number, event) if touch.challenge == challenge(number) && pin.is_none() => event,
+            SignWith(typed, number, event) if touch.challenge == challenge(number) && pin == Some(typed) => {
+                event
+            }
             _ => panic!("out of turn: {touch:?}"),
         }
     }
@@ -115,11 +122,16 @@ fn run(mode: Mode, request: &Request, lines: Vec<Line>) -> Verdict {
 
 #[track_caller]
 fn run_with(mode: Mode, methods: &[Method], request: &Request, lines: Vec<Line>) -> Verdict {
-    let (policy, seed) = (common::policy_of(mode, methods), common::seed(1));
+    run_by(&common::policy_of(mode, methods), request, lines)
+}
+
+#[track_caller]
+fn run_by(policy: &Policy, request: &Request, lines: Vec<Line>) -> Verdict {
+    let seed = common::seed(1);
     let script = Script(RefCell::new(lines.into_iter()));
     let time = Cell::new(NOW);
     let clock = || time.replace(time.get() + 1);
-    let login = Login::new(&policy, request, &seed);
+    let login = Login::new(policy, request, &seed);
     drive::run(login, &mut &script, &mut &script, &mut &script, &mut &script, &clock)
 }
 
@@ -356,6 +368,55 @@ fn keys_are_touched_then_believed_when_stored() {
     for (expected, lines) in table {
         let lines: Vec<Line> = lines;
         assert_eq!(run_with(Mode::Enforce, &[Method::Key], &local, lines), expected);
+    }
+}
+
+/// A PIN is asked for once there is a key that needs it, and no key is said to blink before.
+#[test]
+fn a_pin_is_typed_before_a_key_blinks() {
+    let local = Request { address: None, local: true, ..common::request() };
+    let factors = || Factors { apps: vec![], ..common::key_factors() };
+    let touched = |touched| Event::Touched(touched);
+    let signed = || touched(Touched::Signed { credential: 0, counter: 7 });
+    let pin = |typed: &'static [u8]| Ask(Prompt::Pin { or: None }, Event::Pin(Secret::new(typed)));
+    let recovery =
+        |answer| Ask(Prompt::Recovery { or: vec![Method::Key], resend: false }, Event::Answer(answer));
+    let admitted = || Verdict::Admit(Admission::Key { label: common::LABEL.into() });
+    let begin = || [enrolled_with(factors()), Sign(0, touched(Touched::PinRequired))];
+    let table: [(Verdict, Vec<Line>); 3] = [
+        (
+            admitted(),
+            begin()
+                .into_iter()
+                .chain([pin(b"1234"), Tell(Notice::TouchKey), SignWith(b"1234", 1, signed()), stored(true)])
+                .collect(),
+        ),
+        (
+            admitted(),
+            begin()
+                .into_iter()
+                .chain([pin(b"4321"), Tell(Notice::TouchKey)])
+                .chain([SignWith(b"4321", 1, touched(Touched::WrongPin { left: Some(7) }))])
+                .chain([Tell(Notice::WrongPin(Some(7))), pin(b"1234"), Tell(Notice::TouchKey)])
+                .chain([SignWith(b"1234", 2, signed()), stored(true)])
+                .collect(),
+        ),
+        (
+            Verdict::Admit(Admission::Recovery { left: 3 }),
+            vec![
+                enrolled_with(factors()),
+                Sign(0, touched(Touched::NoKey)),
+                Tell(Notice::NoKey),
+                recovery(common::right_recovery()),
+                stored(true),
+                Tell(Notice::RecoveryCodesLeft(3)),
+            ],
+        ),
+    ];
+    let mut policy = common::policy_of(Mode::Enforce, &[Method::Key]);
+    policy.key.pin = true;
+    for (expected, lines) in table {
+        assert_eq!(run_by(&policy, &local, lines), expected);
     }
 }
 

@@ -250,13 +250,15 @@ fn a_login_of_noise_ends() {
     ];
     let both = Factors { apps: common::factors().apps, ..common::contacts() };
     let with_keys = Factors { phone: Some(common::phone()), ..common::key_factors() };
-    let known = [both, common::contacts(), common::factors(), with_keys];
+    let two_keys = Factors { keys: vec![common::key(1), common::key(2)], ..common::key_factors() };
+    let known = [both, common::contacts(), common::factors(), with_keys, two_keys];
     let seed = common::seed(1);
     let (mut admitted, mut longest) = (0, 0);
-    let mut touched = 0;
+    let (mut touched, mut suspended) = (0, 0);
     for _ in 0..ROUNDS / 2 {
         let mode = *noise.pick(&[Mode::Enforce, Mode::Observe]);
-        let policy = common::policy_of(mode, noise.pick::<&[Method]>(&methods));
+        let mut policy = common::policy_of(mode, noise.pick::<&[Method]>(&methods));
+        policy.key.pin = noise.below(2) > 0;
         let mut request = common::request();
         request.first_factor = noise.below(4) > 0;
         request.local = noise.below(2) > 0;
@@ -266,6 +268,7 @@ fn a_login_of_noise_ends() {
             let step = login.next(event, time);
             steps += 1;
             assert!(steps <= 60, "{step:?}");
+            suspended += u32::from(matches!(step, Step::Commit(Change::Suspend(_))));
             time += noise.next() % 30;
             let stray = noise.below(40) == 0;
             event = match step {
@@ -285,6 +288,9 @@ fn a_login_of_noise_ends() {
                     Event::Pin(Secret::new(noise.bytes(8)))
                 }
                 Step::Ask { .. } => Event::Answer(answers(&mut noise, &seed)),
+                Step::Commit(Change::Prove { proof: Proof::Key { .. }, .. }) if noise.below(3) == 0 => {
+                    Event::Conflict(Conflict::CounterBack(*noise.pick(&[1, 2, 9])))
+                }
                 Step::Commit(_) => match noise.below(4) {
                     0 => strays(&mut noise),
                     _ => Event::Committed(Box::default()),
@@ -297,7 +303,7 @@ fn a_login_of_noise_ends() {
         longest = longest.max(steps);
     }
     assert!(admitted > 100 && longest > 15, "{admitted} admitted, {longest} steps at most");
-    assert!(touched > 40, "{touched} admitted by a key");
+    assert!(touched > 40 && suspended > 20, "{touched} admitted by a key, {suspended} suspended");
 }
 
 fn touches(noise: &mut Noise) -> Touched {
@@ -307,12 +313,17 @@ fn touches(noise: &mut Noise) -> Touched {
         signed.clone(),
         signed,
         Touched::Signed { credential: 9, counter: 1 },
+        Touched::Signed { credential: 1, counter: 1 },
         Touched::NoKey,
+        Touched::NotEnrolled,
+        Touched::Denied,
         Touched::TimedOut,
         Touched::PinRequired,
         Touched::WrongPin { left: None },
         Touched::PinBlocked,
+        Touched::Gone,
         Touched::Lied(String::new()),
+        Touched::Failed(String::new()),
     ];
     noise.pick(&touches).clone()
 }
