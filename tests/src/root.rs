@@ -13,6 +13,13 @@ use sha2::{Digest, Sha256};
 const PACKAGES: &str =
     "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,rsync,fail2ban,curl,jq";
 
+/// Puts the software key of the root's own OpenSSH beside ssh-sk-helper, see [`crate::ssh::SOFT_KEY`].
+const UNPACK_SOFT_KEY: &str = r#"cd "$1/tmp" &&
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --quiet download openssh-tests &&
+dpkg -x openssh-tests_*.deb openssh-tests &&
+mv openssh-tests/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so "$1/usr/lib/openssh/" &&
+rm -r openssh-tests openssh-tests_*.deb"#;
+
 /// Where distributions describe their own archive, newest form first.
 const SOURCES_FOLDER: &str = "/etc/apt/sources.list.d";
 const SOURCES_FILE: &str = "/etc/apt/sources.list";
@@ -80,6 +87,8 @@ impl Recipe {
             // mmdebstrap copies this machine's name in; sudo looks its host's name up.
             "--customize-hook=echo twofa-test >\"$1/etc/hostname\"",
             "--customize-hook=printf '127.0.0.1 localhost twofa-test\\n::1 localhost\\n' >\"$1/etc/hosts\"",
+            // OpenSSH's own security key of software. Its package is only unpacked: it would bring a Python framework.
+            &format!("--customize-hook={UNPACK_SOFT_KEY}"),
             // pam_motd would run these programs at every login.
             "--customize-hook=rm -f \"$1/etc/update-motd.d/\"*",
         ];

@@ -23,6 +23,9 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 pub const SERVER: &str = "127.0.0.1";
 const OTHER_SERVER: &str = "192.0.2.1";
 
+/// OpenSSH's own security key of software: the private half is in a file, and it always says that it was touched.
+pub const SOFT_KEY: &str = "/usr/lib/openssh/sk-dummy.so";
+
 /// One start of `ssh`, `sftp` or `scp`.
 pub struct Client<'w> {
     world: &'w World,
@@ -33,7 +36,12 @@ pub struct Client<'w> {
 
 impl World {
     /// Starts sshd with these settings in front of the usual ones, and waits until it listens.
-    pub fn start_sshd(mut self, config: &str) -> Self {
+    pub fn start_sshd(self, config: &str) -> Self {
+        self.start_sshd_in(config, &[])
+    }
+
+    /// The same in an environment with these settings.
+    pub fn start_sshd_in(mut self, config: &str, environment: &[&str]) -> Self {
         // What follows a Match belongs to it, so the usual settings go before the first one.
         let (global, conditional) = config.split_at(config.find("Match ").unwrap_or(config.len()));
         let penalties = if self.knows_penalties() { "PerSourcePenalties no\n" } else { "" };
@@ -42,7 +50,7 @@ impl World {
             std::fs::read_to_string(self.path("/etc/ssh/ssh_host_ed25519_key.pub")).expect("a host key");
         self.write("/etc/ssh/ssh_known_hosts", &format!("* {key}"));
         self.run(&["/usr/sbin/sshd", "-t"]).ok();
-        self.daemon(&["/usr/sbin/sshd", "-D"]);
+        self.daemon(&[&["env"], environment, &["/usr/sbin/sshd", "-D"]].concat());
         self.log.expect("Server listening on");
         self
     }
@@ -62,6 +70,24 @@ impl World {
             self.run(&["sh", "-c", &install]).ok();
         }
         self
+    }
+
+    /// Makes a key pair `/root/.ssh/NAME` in a security key of software; `arguments` are ssh-keygen's. Returns the
+    /// public half, as a line of authorized_keys.
+    pub fn security_key(&self, name: &str, arguments: &[&str]) -> String {
+        self.run(&["mkdir", "-pm", "700", "/root/.ssh"]).ok();
+        let file = format!("/root/.ssh/{name}");
+        let provider = format!("SSH_SK_PROVIDER={SOFT_KEY}");
+        let make = ["env", &provider, "ssh-keygen", "-q", "-N", "", "-C", name, "-f", &file];
+        self.run(&[&make, arguments].concat()).ok();
+        std::fs::read_to_string(self.path(&format!("{file}.pub"))).expect("a key just made")
+    }
+
+    /// These are the lines of `user`'s authorized_keys.
+    pub fn authorized_keys(&self, user: &str, lines: &str) {
+        let install = r#"home=$(getent passwd "$1" | cut -d: -f6) && install -d -m 700 -o "$1" "$home/.ssh" &&
+            cat >"$home/.ssh/authorized_keys" && chown "$1" "$home/.ssh/authorized_keys""#;
+        self.run_with_input(&["sh", "-c", install, "sh", user], lines).ok();
     }
 
     /// Gives the machine another address, for clients that come [`Client::from`] it.
@@ -93,6 +119,13 @@ impl Client<'_> {
     /// Offers the key of [`World::authorize_key`].
     pub fn key(self) -> Self {
         self.option("IdentityFile=/root/.ssh/key").option("IdentitiesOnly=yes")
+    }
+
+    /// Offers the key of [`World::security_key`] with this name, and no other.
+    pub fn security_key(self, name: &str) -> Self {
+        self.option(&format!("SecurityKeyProvider={SOFT_KEY}"))
+            .option(&format!("IdentityFile=/root/.ssh/{name}"))
+            .option("IdentitiesOnly=yes")
     }
 
     /// Any setting of ssh_config.
@@ -141,6 +174,16 @@ impl Client<'_> {
     /// Logs in without any terminal, as cron would.
     pub fn run(&self, command: &str) -> Ran {
         self.world.run(&[self.words("ssh"), vec![&self.target(), command]].concat())
+    }
+
+    /// `scp` of a file to the user's home, without any terminal.
+    pub fn run_scp(&self, file: &str) -> Ran {
+        self.world.run(&[self.words("scp"), vec![file, &format!("{}:", self.target())]].concat())
+    }
+
+    /// `sftp` without any terminal, which reads these commands.
+    pub fn run_sftp(&self, commands: &str) -> Ran {
+        self.world.run_with_input(&[self.words("sftp"), vec![&self.target()]].concat(), commands)
     }
 
     /// What a person would type to start it, without the settings that only keep a test short.

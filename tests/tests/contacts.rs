@@ -442,12 +442,13 @@ fn methods_that_do_not_go_together_are_refused() {
     let (world, _) = office(r#"["app"]"#);
     let before = policy_text(&world);
     let set = |methods: &str| world.admin(&["policy", "set", &format!("methods={methods}"), "--force"]);
-    let allowed = r#"must be a list, as in ["sms"]: one of "sms", "app", "email", or "app" together with "sms" or "email""#;
+    let allowed = r#"must be a list, as in ["sms"]: one of "sms", "app", "key", "email", or "app" or "key" together with "sms" or "email""#;
     for methods in [
         "[]",
         r#"["sms", "email"]"#,
         r#"["email", "sms"]"#,
         r#"["app", "app"]"#,
+        r#"["app", "key"]"#,
         r#"["sms", "sms"]"#,
         r#"["sms", "app", "email"]"#,
     ] {
@@ -455,7 +456,7 @@ fn methods_that_do_not_go_together_are_refused() {
         assert!(refused.stderr.contains(allowed), "{methods}: {}", refused.stderr);
         assert_eq!(policy_text(&world), before);
     }
-    for methods in [r#"["key"]"#, r#"["SMS"]"#, r#"["sms", "password"]"#] {
+    for methods in [r#"["keys"]"#, r#"["SMS"]"#, r#"["sms", "password"]"#] {
         let refused = set(methods).expect(1);
         for name in ["sms", "app", "email"] {
             assert!(refused.stderr.contains(name), "{methods}: {}", refused.stderr);

@@ -1,6 +1,7 @@
-//! What a valid policy may still get wrong about this host: names that nobody has.
+//! What a valid policy may still get wrong about this host: names that nobody has, an sshd that asks for less.
 
 use crate::error::Error;
+use crate::sshd;
 use std::path::Path;
 use twofa::config::Config;
 use twofa::policy::{Channel, Method, Policy, Who};
@@ -44,6 +45,7 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
         let (Who::User(name) | Who::Group(name)) = &exemption.who;
         doubts.push(format!("The exemption of `{name}` has ended; remove it."));
     }
+    doubts.extend(sshd::doubts(config));
     doubts
 }
 

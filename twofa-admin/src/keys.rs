@@ -149,7 +149,8 @@ pub(crate) fn enroll_ssh(
         ));
     }
     refuse_shared(store, user, &line.key)?;
-    let label = free_label(&seen, label.or_else(|| own_label(&line.comment)), "ssh-key")?;
+    let usual = own_label(&line.comment).unwrap_or("ssh-key");
+    let label = free_label(&seen, label, usual)?;
     let codes = new_codes(context, &seen, &state)?;
     users::change(store, &seen, |account, state| {
         let key = SshKey { label: label.clone(), key: line.key.clone(), added: system::now() };
@@ -255,9 +256,9 @@ fn refuse_shared(store: &Store, user: &str, key: &SkKey) -> Result<(), Error> {
 }
 
 /// The comment of a key, if it can be a label.
-fn own_label(comment: &str) -> Option<String> {
+fn own_label(comment: &str) -> Option<&str> {
     let fine = !comment.is_empty() && comment.len() <= 32 && table::printable(comment) == comment;
-    fine.then(|| comment.into())
+    fine.then_some(comment)
 }
 
 /// Recovery codes, shown and saved, for who has none.

@@ -16,6 +16,7 @@ mod policy;
 mod qr;
 mod recovery;
 mod send;
+mod sshd;
 mod status;
 mod table;
 mod terminal;

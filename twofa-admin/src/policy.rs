@@ -3,7 +3,7 @@
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, doubts, missing, table};
+use crate::{Outcome, doubts, missing, sshd, table};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Value};
@@ -41,7 +41,10 @@ fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error>
         config::read(&path).map(|(config, _)| config)
     };
     let (doubts, notices, fault) = match checked {
-        Ok(config) => (doubts::about(&config), admin::notices(&config.policy), None),
+        Ok(config) => {
+            let notices = admin::notices(&config.policy).into_iter().chain(sshd::notice(&config));
+            (doubts::about(&config), notices.collect(), None)
+        }
         Err(fault) => (Vec::new(), Vec::new(), Some((fault.to_string(), fault.hint()))),
     };
     let report = json!({

@@ -93,7 +93,7 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::RecoveryCodesLeft(left) => format!("Recovery code accepted. {left} are left."),
         Notice::Refused => with_support("Login refused.".into(), support),
         Notice::NoFactor => with_support(
-            "Login refused: this host asks for a verification code, and this way to log in has none.".into(),
+            "Login refused: this host asks for a second factor, and this way to log in has none.".into(),
             support,
         ),
         Notice::Unavailable => {

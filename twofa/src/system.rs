@@ -3,9 +3,11 @@
 use crate::policy::Known;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use std::ffi::CString;
+use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
 
@@ -146,6 +148,68 @@ pub fn passwd() -> Result<String, LookupError> {
     Ok(String::from_utf8_lossy(&run.stdout).into_owned())
 }
 
+/// More than any program says that is asked here.
+const MAX_OUTPUT: usize = 1024 * 1024;
+
+/// What a program says on its standard output, run without input and without an environment. For commands of an
+/// administrator: it kills what does not end in time, which in a login would not be ours to do.
+///
+/// # Errors
+///
+/// When the program cannot be started, fails, or is not done by the deadline.
+pub fn output(program: &Path, arguments: &[&str], deadline: Deadline) -> io::Result<String> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).env_clear();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(OwnedFd::from(theirs)).stderr(Stdio::null()).spawn()?;
+    // It keeps their end open, and then ours has no end.
+    drop(command);
+    let said = read_until(&mut ours, deadline);
+    let ended = said.and_then(|said| Ok((said, wait_until(&mut child, deadline)?)));
+    if ended.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (said, status) = ended?;
+    if !status.success() {
+        return Err(io::Error::other(format!("it ended with {status}")));
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+fn read_until(socket: &mut UnixStream, deadline: Deadline) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        socket.set_read_timeout(Some(deadline.left().ok_or_else(too_late)?))?;
+        match socket.read(&mut buffer) {
+            Ok(0) => return Ok(said),
+            Ok(length) => said.extend(buffer.iter().take(length)),
+            // A signal, or a timer a little ahead of the clock: the deadline decides.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(error),
+        }
+        if said.len() > MAX_OUTPUT {
+            return Err(io::Error::other("it says too much"));
+        }
+    }
+}
+
+fn wait_until(child: &mut Child, deadline: Deadline) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        deadline.left().ok_or_else(too_late)?;
+        pause(Duration::from_millis(1));
+    }
+}
+
+fn too_late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it took too long")
+}
+
 fn groups_of(user: &User, wanted: &[&str]) -> Result<Vec<String>, LookupError> {
     let name = CString::new(user.name.as_str()).map_err(|error| LookupError(error.to_string()))?;
     let gids: Vec<Gid> = getgrouplist(&name, user.gid)
@@ -175,6 +239,27 @@ mod tests {
         for name in ["", "ROOT", "root\n", "ro/ot", "../root", "\x1b[2J", "no-such-user", &long] {
             assert!(user(name, [].into_iter()).unwrap().is_none(), "{name:.20}");
         }
+    }
+
+    #[test]
+    fn a_program_is_heard_in_time_or_not_at_all() {
+        let sh = |script: &str, limit: u64| {
+            let said =
+                output(Path::new("/bin/sh"), &["-c", script], Deadline::after(Duration::from_millis(limit)));
+            said.map_err(|error| error.to_string())
+        };
+        // The shell itself sets PWD and the like; nothing of ours is among it.
+        assert_eq!(
+            sh("echo ${HOME-none} ${CARGO-none}; cat; echo lost >&2", 10_000),
+            Ok("none none\n".into())
+        );
+        assert_eq!(sh("echo half; exit 3", 10_000), Err("it ended with exit status: 3".into()));
+        let began = uptime();
+        for script in ["sleep 9", "exec >&-; sleep 9", "sleep 9 & echo half", "exec cat /dev/zero"] {
+            assert!(sh(script, 200).is_err(), "{script}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(9));
+        assert!(output(Path::new("/nowhere"), &[], Deadline::after(Duration::from_secs(1))).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod limits;
 mod names;
 mod phases;
 mod sends;
+mod sshkeys;
 mod unsent;
 
 use twofa_tests::driver::code;
