@@ -1,6 +1,8 @@
 //! The user, through the application's PAM conversation: one message a call, prompts without echo.
 
-use pam::constants::{PAM_ERROR_MSG, PAM_PROMPT_ECHO_OFF, PAM_SILENT, PAM_TEXT_INFO, PamFlag};
+use pam::constants::{
+    PAM_ERROR_MSG, PAM_PROMPT_ECHO_OFF, PAM_PROMPT_ECHO_ON, PAM_SILENT, PAM_TEXT_INFO, PamFlag,
+};
 use pam::conv::Conv;
 use pam::items::AuthTok;
 use pam::module::PamHandle;
@@ -27,6 +29,7 @@ impl ports::Conversation for PamConversation<'_> {
         }
         let style = match notice {
             Notice::RecoveryCodesLeft(_)
+            | Notice::Trusted { .. }
             | Notice::NothingTyped
             | Notice::NotOffered
             | Notice::TouchKey
@@ -44,7 +47,12 @@ impl ports::Conversation for PamConversation<'_> {
         let Ok(Some(talk)) = self.pamh.get_item::<Conv<'_>>() else {
             return Event::Gone;
         };
-        match talk.send(PAM_PROMPT_ECHO_OFF, &message::prompt(prompt)) {
+        let style =
+            if matches!(prompt, Prompt::Trust { .. }) { PAM_PROMPT_ECHO_ON } else { PAM_PROMPT_ECHO_OFF };
+        match talk.send(style, &message::prompt(prompt)) {
+            Ok(Some(answer)) if matches!(prompt, Prompt::Trust { .. }) => {
+                Event::Confirmed(is_yes(answer.as_bytes()))
+            }
             Ok(Some(answer)) => {
                 // The first factor's token: an application that answers every prompt with it sends no codes.
                 let password = self.pamh.get_item::<AuthTok<'_>>().ok().flatten();
@@ -62,4 +70,10 @@ impl ports::Conversation for PamConversation<'_> {
             Err(_) => Event::Gone,
         }
     }
+}
+
+/// `y` or `yes`; everything else is no.
+fn is_yes(answer: &[u8]) -> bool {
+    let answer = answer.trim_ascii();
+    [&b"y"[..], b"yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
 }

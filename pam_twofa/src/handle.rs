@@ -5,10 +5,12 @@ use pam::items::{AuthTok, RHost, RUser, Service, Tty, User};
 use pam::module::PamHandle;
 use std::ffi::CStr;
 use std::net::IpAddr;
+use twofa::account::{Claim, Device};
 use twofa::code;
 use twofa::log::Who;
 use twofa::policy::Request;
-use twofa::sshkey::SkKey;
+use twofa::sshkey::{self, SkKey};
+use twofa::system;
 
 /// The only service whose word about SSH keys and addresses counts: any other caller can set these variables.
 const SSHD: &str = "sshd";
@@ -84,6 +86,19 @@ pub(crate) fn ssh_keys(pamh: &PamHandle, service: &str) -> Vec<SkKey> {
         return Vec::new();
     }
     SkKey::accepted(&ffi::getenv(pamh, c"SSH_AUTH_INFO_0").unwrap_or_default())
+}
+
+/// The device of a login over SSH, where it can be known again. Names of clients count for nothing here.
+pub(crate) fn claim(pamh: &PamHandle, service: &str, user: &str, duration: u64) -> Option<Claim> {
+    if service != SSHD {
+        return None;
+    }
+    let connection = ffi::getenv(pamh, c"SSH_CONNECTION")?;
+    // A zone (`fe80::1%eth0`) is of a link-local address, which is none of a device.
+    let address: IpAddr = connection.split(' ').next()?.parse().ok()?;
+    let key = sshkey::last_accepted(&ffi::getenv(pamh, c"SSH_AUTH_INFO_0").unwrap_or_default());
+    let device = Device::new(address, key, &system::own_addresses()?)?;
+    Some(Claim { device, password: system::password_tag(user), duration })
 }
 
 /// Whether the user sits at this host: a key plugged into it is asked for by nobody else. Neither an address nor a

@@ -116,12 +116,14 @@ impl Call {
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
         let loaded = load(&arguments, &log);
         let address = handle::address(pamh, &service);
+        let duration = loaded.as_ref().and_then(|loaded| loaded.config.policy.trust.duration);
         let request = Request {
             known: None,
             address,
             first_factor: handle::first_factor(pamh, &service),
             local: handle::is_local(pamh, &service),
             ssh_keys: handle::ssh_keys(pamh, &service),
+            claim: duration.and_then(|duration| handle::claim(pamh, &service, &user, duration)),
             host: system::host(),
             service,
             user,
@@ -254,6 +256,7 @@ fn code(verdict: &Verdict) -> PamResultCode {
             | Admission::Sent { .. }
             | Admission::Key { .. }
             | Admission::SshKey { .. }
+            | Admission::Trusted { .. }
             | Admission::Proven
             | Admission::Inside
             | Admission::Exempt { .. }

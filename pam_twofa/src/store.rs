@@ -39,6 +39,9 @@ impl ports::Store for LoggedStore<'_> {
         if matches!((change, &event), (Change::Suspend(_), Event::Committed(_))) {
             self.log.suspended(&self.who);
         }
+        if let (Change::Trust(claim), Event::Committed(_)) = (change, &event) {
+            self.log.trusted(claim, &self.who, now);
+        }
         self.logged(event)
     }
 }

@@ -1,6 +1,7 @@
 //! The command line. What is typed here is also the help, and what man page and completions are made of.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use twofa::code::Algorithm;
 use twofa::config::DEFAULT_PATH;
@@ -57,10 +58,35 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RecoveryCommand,
     },
+    /// Devices that need no code each time
+    Trust {
+        #[command(subcommand)]
+        command: TrustCommand,
+    },
     /// Send a real message and see what the gateway says
     Test {
         #[command(subcommand)]
         command: TestCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TrustCommand {
+    /// List trusted devices, of one user or of all
+    List { user: Option<String> },
+    /// End the trust in the devices of a user
+    Revoke {
+        #[arg(required_unless_present = "all")]
+        user: Option<String>,
+        /// Only in those that connect from this address or its network
+        #[arg(value_name = "ADDRESS")]
+        from: Option<IpAddr>,
+        /// In all devices of all users
+        #[arg(long, conflicts_with = "user")]
+        all: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -20,6 +20,7 @@ mod sshd;
 mod status;
 mod table;
 mod terminal;
+mod trust;
 mod users;
 
 use clap::Parser;
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::User { command } => users::run(&mut context, command),
         Command::Enroll { command } => enroll::run(&mut context, command),
         Command::Recovery { command } => recovery::run(&mut context, command),
+        Command::Trust { command } => trust::run(&mut context, command),
         Command::Test { command } => send::run(&mut context, command),
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn covered(policy: &Policy) -> Result<Vec<LoginUser>, Error> {
             first_factor: false,
             local: false,
             ssh_keys: Vec::new(),
+            claim: None,
             host: String::new(),
         };
         if let Decision::Waive(Waiver::Exempt(_)) = asked.decide(&request, now) {

@@ -81,6 +81,7 @@ pub(crate) fn send(
         first_factor: true,
         local: true,
         ssh_keys: Vec::new(),
+        claim: None,
         host: system::host(),
     };
     let job = Job::new(channel, kind, &delivery, &request);

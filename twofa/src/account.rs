@@ -3,7 +3,7 @@
 
 use crate::code::{RecoverySet, Secret, Shape, Tag};
 use crate::contact::{Address, Confirmable, Number};
-use crate::sshkey::SkKey;
+use crate::sshkey::{self, SkKey};
 use crate::token::Credential;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,6 +18,8 @@ pub const MAX_SENDS: u8 = 20;
 /// As many messages as a host may send in an hour: those of a day are kept (store/sends.rs).
 pub const MAX_HOST_SENDS: u16 = 1000;
 pub const MAX_ADDRESSES: usize = 5;
+/// Trusted devices of one user: networks and keys, not machines.
+pub const MAX_DEVICES: usize = 8;
 
 /// Wrong answers to one sent code.
 pub const SENT_TRIES: u8 = 3;
@@ -106,6 +108,58 @@ impl Source {
     }
 }
 
+/// What a login is known again by: the client's network, and the SSH key that was used, if one was. Whoever shares
+/// both shares the trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    network: Source,
+    /// SHA-256 of the key as sshd names it.
+    key: Option<[u8; 32]>,
+}
+
+impl Device {
+    /// Nothing for addresses that others have too: loopback, where whoever tunnels comes from, link-local ones, and
+    /// the host's `own`.
+    pub fn new(address: IpAddr, key: Option<[u8; 32]>, own: &[IpAddr]) -> Option<Self> {
+        let address = address.to_canonical();
+        let shared = match address {
+            IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let is_own = || own.iter().any(|own| own.to_canonical() == address);
+        let nobodys = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+        (!shared && !nobodys && !is_own()).then(|| Self { network: Source::new(Some(address)), key })
+    }
+
+    /// `192.0.2.7` or `2001:db8:1:2::/64`, and the key as ssh-keygen prints it.
+    pub fn describe(&self) -> (String, Option<String>) {
+        let network = match self.network.0 {
+            Some(IpAddr::V6(v6)) => format!("{v6}/64"),
+            Some(v4) => v4.to_string(),
+            None => String::new(),
+        };
+        (network, self.key.as_ref().map(sshkey::fingerprint))
+    }
+
+    /// Whether it connects from this address's network.
+    pub fn is_from(&self, address: IpAddr) -> bool {
+        self.network == Source::new(Some(address))
+    }
+}
+
+/// A login's claim to be trusted, or to become so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub device: Device,
+    /// What the user's password is known by now; trust given under another one is void.
+    pub password: Option<PasswordTag>,
+    /// How long the policy trusts a device, in seconds; trust given for longer is void.
+    pub duration: u64,
+}
+
+/// Tells one password from another, and nothing else about either.
+pub type PasswordTag = [u8; 8];
+
 /// How many wrong answers are borne; from the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -157,6 +211,8 @@ pub enum Proof {
     Key { key: u8, counter: u32 },
     /// sshd accepted an enrolled key of a security key.
     SshKey,
+    /// It comes from a device that is trusted.
+    Trusted(Claim),
 }
 
 /// The newest time step that an app's code was accepted for.
@@ -186,6 +242,8 @@ pub enum Change {
     /// A code is about to be sent, known by `tag` and good for so many seconds: counted before it is. This login had
     /// `earlier` ones.
     Send { tag: Tag, valid_for: u64, source: Source, number: Option<Number>, earlier: u8 },
+    /// The device of a login that proved a factor is trusted from now on.
+    Trust(Claim),
     /// This key's counter did not grow: there may be two of it. It counts no longer.
     Suspend(u8),
     /// An administrator forgives all failures.
@@ -209,6 +267,8 @@ pub enum Conflict {
     Capped(Cap),
     /// The counter of this key did not grow.
     CounterBack(u8),
+    /// The device is trusted no longer.
+    Untrusted,
 }
 
 /// Which limit of messages was reached.
@@ -238,6 +298,16 @@ pub struct State {
     /// When messages were sent, for a day.
     sends: Vec<u64>,
     counters: Vec<Counter>,
+    devices: Vec<TrustedDevice>,
+}
+
+/// A device, and from when to when it is trusted: nothing makes it longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedDevice {
+    pub device: Device,
+    pub since: u64,
+    pub until: u64,
+    password: Option<PasswordTag>,
 }
 
 /// The highest signature counter that a key showed (CTAP 2.1, section 6.1.1).
@@ -318,6 +388,10 @@ impl State {
                     self.refuse_if_locked(guess, *source, limits, now)?;
                     next.failures.retain(|failures| failures.source != *source);
                 }
+                if let Proof::Trusted(claim) = proof {
+                    self.refuse_if_locked(Guess::Code, *source, limits, clock)?;
+                    self.trusted(claim, clock).ok_or(Conflict::Untrusted)?;
+                }
                 next.spend(proof, now)?;
                 next.total = next.total.saturating_sub((*typos).into());
             }
@@ -327,6 +401,9 @@ impl State {
                 if matches!(guess, Guess::Code | Guess::Sent(_)) {
                     next.total = self.failures_in_all(now).saturating_add(1);
                     next.last_failure = now;
+                    if next.total >= limits.total {
+                        next.devices.clear();
+                    }
                 }
                 if let Guess::Sent(tag) = guess {
                     next.charge_challenge(tag);
@@ -340,6 +417,16 @@ impl State {
                 next.count_send(&limits.sends, now)?;
                 let until = now.saturating_add(*valid_for);
                 next.challenge = Some(Challenge { tag: *tag, until, tries: SENT_TRIES });
+            }
+            Change::Trust(claim) => {
+                let until = now.saturating_add(claim.duration);
+                let Claim { device, password, .. } = claim.clone();
+                next.devices.retain(|known| known.device != device && now < known.until);
+                if next.devices.len() >= MAX_DEVICES {
+                    let first = next.devices.iter().map(|known| known.until).min();
+                    next.devices.retain(|known| Some(known.until) != first);
+                }
+                next.devices.push(TrustedDevice { device, since: now, until, password });
             }
             Change::Suspend(key) => {
                 let known = next.take_counter(*key);
@@ -377,6 +464,26 @@ impl State {
         let held = self.failures.iter().filter(|held| held.is_locked(limits, now));
         let (count, until) = held.fold((0, 0), |(n, until), held| (n + 1, held.locked_until.max(until)));
         (count > 0).then_some((count, until))
+    }
+
+    /// The trust in a device, while it holds. A clock set back does not bring it back.
+    pub fn trusted(&self, claim: &Claim, now: u64) -> Option<&TrustedDevice> {
+        let known = self.devices.iter().find(|known| known.device == claim.device)?;
+        let in_time = self.seen.max(now) < known.until && known.since <= now.saturating_add(CLOCK_TOLERANCE);
+        let as_long = known.until.saturating_sub(known.since) <= claim.duration;
+        (in_time && as_long && known.password == claim.password).then_some(known)
+    }
+
+    /// The devices whose trust has not ended.
+    pub fn devices(&self, now: u64) -> impl Iterator<Item = &TrustedDevice> {
+        self.devices.iter().filter(move |known| self.seen.max(now) < known.until)
+    }
+
+    /// Ends the trust in those devices; returns in how many.
+    pub fn distrust(&mut self, is_meant: impl Fn(&Device) -> bool) -> usize {
+        let before = self.devices.len();
+        self.devices.retain(|known| !is_meant(&known.device));
+        before - self.devices.len()
     }
 
     /// How many codes of a set of `total` are left.
@@ -446,7 +553,7 @@ impl State {
 
     fn spend(&mut self, proof: &Proof, now: u64) -> Result<(), Conflict> {
         match proof {
-            Proof::SshKey => {}
+            Proof::SshKey | Proof::Trusted(_) => {}
             Proof::Key { key, counter } => {
                 let known = self.take_counter(*key);
                 // A key without a counter says 0 for ever.
@@ -520,6 +627,7 @@ impl State {
             held.locked_until = now.saturating_add(doubled.min(longest_lock(limits)));
             held.locks = held.locks.saturating_add(1);
             held.count = 0;
+            self.devices.clear();
         }
         self.failures.push(held);
     }
@@ -549,7 +657,7 @@ impl Proof {
             Self::App(_) => Some(Guess::Code),
             Self::Recovery(_) => Some(Guess::Recovery),
             Self::Sent(tag) => Some(Guess::Sent(*tag)),
-            Self::Key { .. } | Self::SshKey => None,
+            Self::Key { .. } | Self::SshKey | Self::Trusted(_) => None,
         }
     }
 }
@@ -571,6 +679,12 @@ pub(crate) mod tests {
             locks: u8::MAX,
             locked_until: u64::MAX,
         };
+        let device = |n: u16| TrustedDevice {
+            device: Device { network: failures(n).source, key: Some([u8::MAX; 32]) },
+            since: u64::MAX,
+            until: u64::MAX,
+            password: Some([u8::MAX; 8]),
+        };
         State {
             seen: u64::MAX,
             spent: (0..MAX_APPS as u8).map(|app| Spent { app, step: u64::MAX }).collect(),
@@ -583,6 +697,7 @@ pub(crate) mod tests {
             counters: (0..MAX_KEYS as u8)
                 .map(|key| Counter { key, count: u32::MAX, suspended: true })
                 .collect(),
+            devices: (0..MAX_DEVICES as u16).map(device).collect(),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::account::{Account, Factors, Key, SshKey, State};
 use crate::config::Config;
 use crate::contact::{Address, Confirmable, Number};
-use crate::message::rfc3339;
+use crate::message::{rfc3339, span};
 use crate::policy::{Channel, Exemption, Method, Policy, Who};
 use crate::token::Protocol;
 use serde::Serialize;
@@ -146,6 +146,7 @@ pub struct PolicyReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<ChannelReport>,
     key: KeyRulesReport,
+    trust: TrustRulesReport,
     limits: LimitsReport,
     store: StoreReport,
     exempt: Vec<ExemptReport>,
@@ -193,6 +194,12 @@ impl ChannelReport {
 struct KeyRulesReport {
     rp_id: String,
     pin: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct TrustRulesReport {
+    duration: String,
+    offer: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -252,6 +259,10 @@ impl PolicyReport {
                 issuer: policy.app.issuer.clone(),
             },
             key: KeyRulesReport { rp_id: policy.key.rp_id.clone(), pin: policy.key.pin },
+            trust: TrustRulesReport {
+                duration: policy.trust.duration.map_or_else(|| "single-sign-on".into(), span),
+                offer: if policy.trust.always { "always" } else { "ask" },
+            },
             limits: LimitsReport {
                 prompts: policy.limits.prompts,
                 failures: policy.limits.failures,

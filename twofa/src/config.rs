@@ -5,7 +5,8 @@ use crate::account::{Limits, MAX_HOST_SENDS, MAX_SENDS, SendLimits};
 use crate::code::{Algorithm, Shape};
 use crate::contact::{Address, Prefix};
 use crate::policy::{
-    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, Policy, SmsRules, Template, Who,
+    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, Policy, SmsRules, Template, TrustRules,
+    Who,
 };
 use crate::trusted::{self, Readers};
 use ipnet::IpNet;
@@ -107,7 +108,7 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
 }
 
 /// The copy may be older than an administrator's last edit. What it asks of users holds; what it lets them off
-/// (a mode that does not enforce, an exemption) holds only if the broken file still says so.
+/// (a mode that does not enforce, an exemption) holds only if the broken file still says so. No device is trusted.
 fn distrust(policy: &mut Policy, broken: &str) {
     let plain = |line: &str| line.split('#').next().unwrap_or_default().replace([' ', '\t'], "");
     let lines: Vec<String> = broken.lines().map(plain).collect();
@@ -115,6 +116,7 @@ fn distrust(policy: &mut Policy, broken: &str) {
     if !says("mode", policy.mode.name()) {
         policy.mode = Mode::Enforce;
     }
+    policy.trust.duration = None;
     policy.exemptions.retain(|exemption| match &exemption.who {
         Who::User(name) => says("user", name),
         Who::Group(name) => says("group", name),
@@ -202,6 +204,8 @@ struct File {
     #[serde(default)]
     key: KeyTable,
     #[serde(default)]
+    trust: TrustTable,
+    #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
     store: StoreTable,
@@ -249,6 +253,10 @@ impl File {
                 sms: self.sms.map(SmsTable::into_rules),
                 email: self.email.map(EmailTable::into_rules),
                 key: KeyRules { rp_id: self.key.rp_id.0, pin: self.key.pin },
+                trust: TrustRules {
+                    duration: self.trust.duration.seconds(),
+                    always: matches!(self.trust.offer, OfferName::Always),
+                },
                 helper: self.helper.0,
                 app: AppRules {
                     shape: Shape {
@@ -334,6 +342,47 @@ struct EmailTable {
 struct KeyTable {
     rp_id: RpId,
     pin: bool,
+}
+
+/// `[trust]`: devices that need no code each time.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TrustTable {
+    duration: TrustDuration,
+    offer: OfferName,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+enum TrustDuration {
+    #[default]
+    #[serde(rename = "single-sign-on")]
+    SingleSignOn,
+    #[serde(rename = "1 day")]
+    Day,
+    #[serde(rename = "1 week")]
+    Week,
+    #[serde(rename = "30 days")]
+    Month,
+}
+
+impl TrustDuration {
+    fn seconds(self) -> Option<u64> {
+        const DAY: u64 = 86_400;
+        match self {
+            Self::SingleSignOn => None,
+            Self::Day => Some(DAY),
+            Self::Week => Some(7 * DAY),
+            Self::Month => Some(30 * DAY),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OfferName {
+    #[default]
+    Ask,
+    Always,
 }
 
 /// What credentials are made for. It looks like a host's name and is none: hosts are renamed.

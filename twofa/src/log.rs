@@ -1,7 +1,7 @@
 //! Lines for the system's log (authpriv), in the forms that fail2ban's filters and people know.
 //! Whatever came from outside is escaped; a code or secret never gets here.
 
-use crate::account::{Cap, Lock};
+use crate::account::{Cap, Claim, Lock};
 use crate::login::{Admission, Delivery, Refusal, Verdict};
 use crate::message::rfc3339;
 use crate::token::Touched;
@@ -108,6 +108,17 @@ impl Log {
         self.write(
             Level::Warning,
             &format!("no code sent for {} reason=send-limit limit={cap}", whence(who)),
+        );
+    }
+
+    /// From now on logins from there need no code.
+    pub fn trusted(&self, claim: &Claim, who: &Who<'_>, now: u64) {
+        let (network, key) = claim.device.describe();
+        let key = key.map(|key| format!(" key={key}")).unwrap_or_default();
+        let until = rfc3339(now.saturating_add(claim.duration));
+        self.write(
+            Level::Notice,
+            &format!("device trusted for {} network={network}{key} until={until}", whence(who)),
         );
     }
 
@@ -225,6 +236,9 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
         Admission::Key { label } => format!("accepted key for {whence} label={}", escape(label)),
         Admission::SshKey { label, fingerprint } => {
             format!("accepted ssh-key for {whence} label={} key={}", escape(label), escape(fingerprint))
+        }
+        Admission::Trusted { until } => {
+            format!("accepted trusted device for {whence} until={}", rfc3339(*until))
         }
         Admission::Proven => format!("accepted {whence}"),
         Admission::Inside => format!("not asked {whence} reason=inside"),

@@ -8,6 +8,7 @@ mod answer;
 mod key;
 mod sent;
 mod step;
+mod trust;
 
 pub use step::{Admission, Delivery, Event, Notice, Prompt, Refusal, Step, Verdict};
 
@@ -60,6 +61,9 @@ enum Stage {
     Touching(Touching),
     /// The key with this number.
     Suspending(u8),
+    /// The factor is proven; whether the device is to be trusted is asked, and then stored.
+    Offering(Admission),
+    Trusting(Admission),
     Over,
 }
 
@@ -101,6 +105,19 @@ impl<'a> Login<'a> {
             (Stage::Asking, Event::NoAnswer) => self.refuse(Refusal::NoAnswer),
             (Stage::Asking, Event::Gone) => self.refuse(Refusal::NoConversation),
             (Stage::Proving(admission), Event::Committed(state)) => self.admit(admission, &state),
+            (Stage::Proving(Admission::Trusted { .. }), Event::Conflict(Conflict::Untrusted)) => {
+                self.begin_asking(now)
+            }
+            (Stage::Offering(admission), Event::Confirmed(yes)) => self.offered(admission, yes),
+            (Stage::Offering(admission), Event::Answer(_) | Event::NoAnswer | Event::Gone) => {
+                self.offered(admission, false)
+            }
+            (Stage::Trusting(admission), Event::Committed(state)) => {
+                self.trusting(admission, Some(&state), now)
+            }
+            (Stage::Trusting(admission), Event::Conflict(_) | Event::Failed) => {
+                self.trusting(admission, None, now)
+            }
             (Stage::Failing(guess), Event::Committed(state)) => self.failed(guess, &state, now),
             (Stage::Proving(Admission::Key { .. }), Event::Conflict(Conflict::CounterBack(key))) => {
                 self.suspend(key)
@@ -172,7 +189,10 @@ impl<'a> Login<'a> {
         });
         self.subject = Subject::Enrolled(Box::new(account));
         match lock {
-            None => self.begin_asking(now),
+            None => match self.trusted(&state, now) {
+                Some((proof, admission)) => self.prove(proof, admission),
+                None => self.begin_asking(now),
+            },
             // Locks are about guessing, and a touch is no guess.
             Some(_) if self.methods.contains(&Method::Key) => {
                 self.methods = vec![Method::Key];
@@ -246,6 +266,9 @@ impl<'a> Login<'a> {
         let Subject::Enrolled(account) = &self.subject else {
             return self.refuse(Refusal::Unavailable);
         };
+        if let Some(claim) = self.may_trust(&admission).cloned() {
+            return self.offer_trust(admission, claim);
+        }
         let (notice, admission) = match admission {
             Admission::Recovery { .. } => {
                 let total = account.factors.recovery.as_ref().map_or(0, |set| set.len());
@@ -270,8 +293,8 @@ impl<'a> Login<'a> {
                 self.live = None;
                 self.again(Notice::Superseded, Refusal::Superseded)
             }
-            // Only a message is counted, and only a key's proof has a counter.
-            Conflict::TooSoon(_) | Conflict::Capped(_) | Conflict::CounterBack(_) => {
+            // Only a message is counted, only a key's proof has a counter, and only a device is trusted.
+            Conflict::TooSoon(_) | Conflict::Capped(_) | Conflict::CounterBack(_) | Conflict::Untrusted => {
                 self.refuse(Refusal::Unavailable)
             }
         }

@@ -1,6 +1,6 @@
 //! Every sentence a user reads at login. Times are UTC: host and user need not share a time zone.
 
-use crate::account::Lock;
+use crate::account::{Device, Lock};
 use crate::login::{Delivery, Notice, Prompt};
 use crate::policy::{Method, Request, Template};
 use time::OffsetDateTime;
@@ -15,6 +15,9 @@ pub fn prompt(prompt: &Prompt) -> String {
             let words = or.iter().map(|method| method.name()).chain(resend.then_some("resend"));
             let words = words.collect::<Vec<_>>().join(" or ");
             if words.is_empty() { "recovery code".into() } else { format!("recovery code, or type {words}") }
+        }
+        Prompt::Trust { device, duration } => {
+            return format!("Trust this device ({}) for {}? [y/N]: ", self::device(device), span(*duration));
         }
         Prompt::Pin { or: None } => return "Security key PIN: ".into(),
         Prompt::Pin { or: Some(method) } => return format!("Security key PIN (or type {}): ", method.name()),
@@ -86,6 +89,9 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::KeyUnusable => with_support("Security keys cannot be used at the moment.".into(), support),
         Notice::KeySuspended => with_support("This security key counts no longer.".into(), support),
         Notice::Locked(lock) => with_support(locked(*lock), support),
+        Notice::Trusted { device, until } => {
+            format!("This device ({}) is trusted until {}.", self::device(device), day_and_minute(*until))
+        }
         Notice::RecoveryCodesLeft(0) => {
             "That was the last recovery code. Ask your administrator for new ones.".into()
         }
@@ -99,6 +105,23 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::Unavailable => {
             with_support("Login is not possible at the moment. Contact your administrator.".into(), support)
         }
+    }
+}
+
+/// `192.0.2.7, key SHA256:...`
+pub fn device(device: &Device) -> String {
+    match device.describe() {
+        (network, Some(key)) => format!("{network}, key {key}"),
+        (network, None) => network,
+    }
+}
+
+/// The lengths of time that a policy trusts devices for.
+pub fn span(seconds: u64) -> String {
+    match seconds / 86_400 {
+        1 => "1 day".into(),
+        7 => "1 week".into(),
+        days => format!("{days} days"),
     }
 }
 
@@ -122,6 +145,11 @@ pub fn utc(seconds: u64) -> String {
         Some(t) => format!("{} {:02}:{:02} UTC", t.date(), t.hour(), t.minute()),
         None => "the end of time".into(),
     }
+}
+
+/// The same rounded down: what ends then has not ended before.
+fn day_and_minute(seconds: u64) -> String {
+    utc(seconds / 60 * 60)
 }
 
 /// `2026-11-21T12:30:05Z`, for reports and the log.
@@ -240,6 +268,7 @@ mod tests {
             first_factor: true,
             local: false,
             ssh_keys: vec![],
+            claim: None,
             host: "web1".into(),
         };
         let seed = Seed::new([7; 32]);

@@ -1,7 +1,7 @@
 //! What the administrator decided, as values that are valid by construction, and what follows for one
 //! request. No clock, no I/O: `config` reads the file, `system` looks up the user.
 
-use crate::account::{Factors, Limits};
+use crate::account::{Claim, Factors, Limits};
 use crate::code::Shape;
 use crate::contact::{Address, Number, Prefix};
 use crate::sshkey::SkKey;
@@ -28,6 +28,7 @@ pub struct Policy {
     pub sms: Option<SmsRules>,
     pub email: Option<EmailRules>,
     pub key: KeyRules,
+    pub trust: TrustRules,
     /// The program that runs hooks.
     pub helper: PathBuf,
     pub exemptions: Vec<Exemption>,
@@ -128,6 +129,15 @@ pub struct KeyRules {
     pub rp_id: String,
     /// Whether a PIN is asked for besides the touch.
     pub pin: bool,
+}
+
+/// Whether a device needs a code each time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustRules {
+    /// For so many seconds after a code it does not. Nothing: every login asks.
+    pub duration: Option<u64>,
+    /// Without asking the user.
+    pub always: bool,
 }
 
 /// How the messages of one method are sent.
@@ -282,6 +292,8 @@ pub struct Request {
     pub local: bool,
     /// The keys of security keys that sshd accepted in this login.
     pub ssh_keys: Vec<SkKey>,
+    /// The device, where the policy trusts any and this one can be known again.
+    pub claim: Option<Claim>,
     /// This host, as messages name it.
     pub host: String,
 }
@@ -460,6 +472,7 @@ mod tests {
             first_factor: true,
             local: false,
             ssh_keys: vec![],
+            claim: None,
             host: "host.example".into(),
         }
     }

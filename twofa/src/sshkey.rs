@@ -75,7 +75,7 @@ impl SkKey {
 
     /// `SHA256:...`, as ssh-keygen prints it.
     pub fn fingerprint(&self) -> String {
-        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&self.0)))
+        fingerprint(&Sha256::digest(&self.0).into())
     }
 
     /// What kind of key it is, by its name.
@@ -171,6 +171,23 @@ impl Line {
         let comment = words.get(at + 2..).unwrap_or_default().join(" ");
         Ok(Self { key, comment, no_touch_required })
     }
+}
+
+/// A key's SHA-256 as ssh-keygen prints it.
+pub fn fingerprint(sha256: &[u8; 32]) -> String {
+    format!("SHA256:{}", STANDARD_NO_PAD.encode(sha256))
+}
+
+/// What the last key that sshd accepted is known by (SSH_AUTH_INFO_0), of whatever kind it is.
+pub fn last_accepted(info: &str) -> Option<[u8; 32]> {
+    let blob = |line: &str| {
+        let mut words = line.strip_prefix("publickey ")?.split(' ');
+        let (_kind, blob) = (words.next()?, words.next()?);
+        let alone = words.next().is_none() && blob.len() <= MAX_BLOB;
+        if alone { STANDARD.decode(blob).ok() } else { None }
+    };
+    let last = info.lines().filter_map(blob).next_back().filter(|_| info.len() <= MAX_INFO)?;
+    Some(Sha256::digest(last).into())
 }
 
 /// Words between blanks; a quoted part is of one word (sshd(8), AUTHORIZED_KEYS FILE FORMAT).

@@ -1,15 +1,19 @@
 //! The only reader of the machine: clock, users and groups, randomness, waiting.
 
+use crate::account::PasswordTag;
 use crate::policy::Known;
 use nix::unistd::{Gid, Group, User, getgrouplist};
+use sha2::{Digest, Sha256};
 use std::ffi::CString;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fmt, io};
+use std::{fmt, fs, io};
+use zeroize::Zeroizing;
 
 /// NSS was asked and did not answer; that is not "no such user".
 #[derive(Debug)]
@@ -54,6 +58,30 @@ pub fn host() -> String {
         (1..=64).contains(&name.len()) && name.bytes().all(is_letter)
     };
     name.filter(is_name).unwrap_or_else(|| "this host".into())
+}
+
+/// This host's addresses; nothing when the kernel does not say.
+pub fn own_addresses() -> Option<Vec<IpAddr>> {
+    let interfaces = nix::ifaddrs::getifaddrs().ok()?;
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    };
+    Some(interfaces.filter_map(address).collect())
+}
+
+/// What the password of a user in /etc/shadow is known by: another one with another password. Nothing for users of
+/// other name services, whose passwords nobody here can tell apart.
+pub fn password_tag(user: &str) -> Option<PasswordTag> {
+    let shadow = Zeroizing::new(fs::read("/etc/shadow").ok()?);
+    let line = shadow
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(user.as_bytes())?.strip_prefix(b":"))?;
+    // The hash, and the day of the last change.
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').take(2).collect();
+    let digest = Sha256::digest(fields.join(&b':'));
+    digest.first_chunk().copied()
 }
 
 /// Fills a new array from getrandom(2).

@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("ports", &["account", "login", "token"]),
     ("drive", &["login", "ports"]),
     ("log", &["account", "login", "message", "token"]),
-    ("system", &["policy"]),
+    ("system", &["account", "policy"]),
     ("trusted", &[]),
     ("helper", &["code", "login", "message", "policy", "system", "token", "trusted"]),
     ("config", &["account", "code", "contact", "policy", "trusted"]),

@@ -77,7 +77,7 @@ impl Login<'_> {
             (Prompt::Sent { .. }, Some(live)) => Guess::Sent(self.seed.sent_tag(live.number)),
             // The code is void already; its tag is nobody's.
             (Prompt::Sent { .. }, None) => Guess::Code,
-            (Prompt::Recovery { .. } | Prompt::Pin { .. }, _) => Guess::Recovery,
+            (Prompt::Recovery { .. } | Prompt::Pin { .. } | Prompt::Trust { .. }, _) => Guess::Recovery,
         }
     }
 
@@ -85,7 +85,7 @@ impl Login<'_> {
         match &self.prompt {
             Prompt::App { .. } => self.prove_app(digits, now),
             Prompt::Sent { method, to, .. } => self.prove_sent(*method, to, digits),
-            Prompt::Recovery { .. } | Prompt::Pin { .. } => None,
+            Prompt::Recovery { .. } | Prompt::Pin { .. } | Prompt::Trust { .. } => None,
         }
     }
 

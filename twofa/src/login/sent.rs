@@ -82,9 +82,11 @@ impl Login<'_> {
             Conflict::Locked(lock) => self.refuse(Refusal::Locked(lock)),
             Conflict::Changed => self.refuse(Refusal::Changed),
             // Only a proof meets these.
-            Conflict::Used | Conflict::Expired | Conflict::Superseded | Conflict::CounterBack(_) => {
-                self.refuse(Refusal::Unavailable)
-            }
+            Conflict::Used
+            | Conflict::Expired
+            | Conflict::Superseded
+            | Conflict::CounterBack(_)
+            | Conflict::Untrusted => self.refuse(Refusal::Unavailable),
         }
     }
 

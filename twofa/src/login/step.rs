@@ -1,6 +1,6 @@
 //! What goes into a login, and what comes out of it.
 
-use crate::account::{Account, Change, Conflict, Lock, State};
+use crate::account::{Account, Change, Conflict, Device, Lock, State};
 use crate::code::{Answer, Secret, SentCode};
 use crate::policy::{Method, Recipient};
 use crate::token::{Touch, Touched};
@@ -44,6 +44,8 @@ pub enum Event {
     Answer(Answer),
     /// What came back from a prompt for a PIN, when it is nothing else.
     Pin(Secret),
+    /// What was answered to a question of yes or no.
+    Confirmed(bool),
     /// The prompt was given up: no answer at all came back.
     NoAnswer,
     /// There is no conversation, or it failed.
@@ -72,6 +74,8 @@ pub enum Prompt {
     Pin { or: Option<Method> },
     /// A recovery code, after the hard stop or because nothing else worked; or the name of a method.
     Recovery { or: Vec<Method>, resend: bool },
+    /// No code: whether this device is to be trusted, for so many seconds.
+    Trust { device: Device, duration: u64 },
 }
 
 /// What a user is told; `message` has the words.
@@ -115,6 +119,11 @@ pub enum Notice {
     KeySuspended,
     Locked(Lock),
     RecoveryCodesLeft(usize),
+    /// Until then (seconds since 1970) no code is asked for from there.
+    Trusted {
+        device: Device,
+        until: u64,
+    },
     Refused,
     /// This way of logging in has no second factor.
     NoFactor,
@@ -153,6 +162,10 @@ pub enum Admission {
     SshKey {
         label: String,
         fingerprint: String,
+    },
+    /// From a device that is trusted until then.
+    Trusted {
+        until: u64,
     },
     /// The account phase: this handle's auth phase proved a factor.
     Proven,

@@ -76,7 +76,11 @@ impl Store {
         let mut account = found.ok_or_else(|| Error::NoUser(user.into()))?;
         let slot = record.read(account.generation)?;
         let mut state = slot.state.clone();
+        let before = account.factors.clone();
         let done = change(&mut account, &mut state)?;
+        if account.factors != before {
+            state.distrust(|_| true);
+        }
         account.generation = new_generation()?;
         record.write(&slot, account.generation, &state)?;
         edit.update(&account, &self.sealer)?;

@@ -87,6 +87,7 @@ pub(crate) fn request_of(user: &str, uid: Option<u32>) -> Request {
         first_factor: true,
         local: false,
         ssh_keys: vec![],
+        claim: None,
         host: "host.example".into(),
     }
 }

@@ -1,0 +1,116 @@
+//! `trust`: which devices need no code each time, and an end to that.
+
+use crate::cli::TrustCommand;
+use crate::context::Context;
+use crate::error::Error;
+use crate::{Outcome, table};
+use serde::Serialize;
+use std::net::IpAddr;
+use twofa::message::rfc3339;
+use twofa::policy::Policy;
+use twofa::store::{self, Store};
+use twofa::system;
+
+/// A trusted device of somebody's.
+#[derive(Serialize)]
+struct Trusted {
+    user: String,
+    /// An address, or an IPv6 network.
+    from: String,
+    /// The SSH key that was used besides, if one was.
+    key: Option<String>,
+    since: String,
+    until: String,
+    /// The policy trusts devices for so long no more.
+    void: bool,
+}
+
+pub(crate) fn run(context: &mut Context, command: TrustCommand) -> Result<Outcome, Error> {
+    match command {
+        TrustCommand::List { user } => list(context, user.as_deref()),
+        TrustCommand::Revoke { user: Some(user), from, .. } => revoke(context, &user, from),
+        TrustCommand::Revoke { user: None, yes, .. } => revoke_all(context, yes),
+    }
+}
+
+fn list(context: &mut Context, only: Option<&str>) -> Result<Outcome, Error> {
+    let config = context.config()?;
+    let store = Store::open(&config.store)?;
+    let (mut trusted, mut faults) = (Vec::new(), Vec::new());
+    if let Some(user) = only {
+        store.account(user)?.ok_or_else(|| store::Error::NoUser(user.into()))?;
+    }
+    store.for_each(|account| match account {
+        Ok((account, state)) if only.is_none_or(|only| only == account.user) => {
+            let devices = state.devices(system::now());
+            trusted.extend(devices.map(|device| Trusted::new(&account.user, device, &config.policy)));
+        }
+        Ok(_) => {}
+        Err(error) => faults.push(format!("{error}. {}", error.hint())),
+    })?;
+    context.report(&trusted, |trusted| match trusted.is_empty() {
+        true => "No device is trusted.".into(),
+        false => table::render(
+            ["USER", "FROM", "SSH KEY", "SINCE", "UNTIL"],
+            &trusted.iter().map(row).collect::<Vec<_>>(),
+        ),
+    })?;
+    faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
+    Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
+}
+
+impl Trusted {
+    fn new(user: &str, trusted: &twofa::account::TrustedDevice, policy: &Policy) -> Self {
+        let (from, key) = trusted.device.describe();
+        let lasts = trusted.until.saturating_sub(trusted.since);
+        Self {
+            user: user.into(),
+            from,
+            key,
+            since: rfc3339(trusted.since),
+            until: rfc3339(trusted.until),
+            void: policy.trust.duration.is_none_or(|longest| lasts > longest),
+        }
+    }
+}
+
+fn row(trusted: &Trusted) -> [String; 5] {
+    let Trusted { user, from, key, since, until, void } = trusted;
+    let until = if *void { "void: the policy is stricter now".into() } else { until.clone() };
+    [user.clone(), from.clone(), key.clone().unwrap_or_else(|| "none".into()), since.clone(), until]
+}
+
+fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Outcome, Error> {
+    let (_, mut store) = context.open()?;
+    let ended = store.change(user, |_, state| {
+        Ok::<_, Error>(state.distrust(|device| from.is_none_or(|from| device.is_from(from))))
+    })?;
+    say(context, ended, &format!(" of {user}"))
+}
+
+fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
+    let (_, mut store) = context.open()?;
+    context.terminal.insist("End the trust in every device of every user?", yes)?;
+    let (mut users, mut faults) = (Vec::new(), Vec::new());
+    store.for_each(|account| match account {
+        Ok((account, state)) if state.devices(0).next().is_some() => users.push(account.user),
+        Ok(_) => {}
+        Err(error) => faults.push(format!("{error}. {}", error.hint())),
+    })?;
+    let mut ended = 0;
+    for user in users {
+        ended += store.change(&user, |_, state| Ok::<_, Error>(state.distrust(|_| true)))?;
+    }
+    say(context, ended, "")?;
+    faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
+    Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
+}
+
+fn say(context: &mut Context, ended: usize, whose: &str) -> Result<Outcome, Error> {
+    context.terminal.say(&match ended {
+        0 => format!("No device{whose} was trusted."),
+        1 => format!("1 device{whose} is trusted no longer."),
+        ended => format!("{ended} devices{whose} are trusted no longer."),
+    })?;
+    Ok(Outcome::Done)
+}
