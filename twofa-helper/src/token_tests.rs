@@ -85,6 +85,8 @@ fn a_new_credential_has_to_work() {
         made(Credential { id: vec![8; 16], ..own() }, proof(1)),
         made(Credential { id: vec![], ..own() }, proof(1)),
         made(Credential { public: PublicKey::Ed25519(vec![]), ..own() }, proof(1)),
+        // U2F knows no such keys, and yet it signs.
+        made(Credential { protocol: Protocol::U2f, ..own() }, proof(1)),
         Answer::NotEnrolled,
     ];
     for answer in lies {
@@ -123,8 +125,13 @@ fn reasons_of_a_process_are_cut_and_harmless() {
     let why = "bad\n\x1b[31m\u{202e}\u{e4}".to_owned() + &"x".repeat(10_000);
     let Ok(Touched::Lied(said)) = judge_touch(&touch, Answer::Lied(why.clone())) else { panic!("no lie") };
     assert!(said.starts_with("bad[31mxxx") && said.len() == 120, "{said}");
-    let Ok(Touched::Failed(said)) = judge_touch(&touch, Answer::Failed(why)) else { panic!("no failure") };
+    let failed = Answer::Failed(why.clone());
+    let Ok(Touched::Failed(said)) = judge_touch(&touch, failed.clone()) else { panic!("no failure") };
     assert_eq!(said.len(), 120);
+    let (registration, task) = registration(vec![], None);
+    let judged = |answer| judge_registration(&registration, &task, answer);
+    assert_eq!(judged(failed), Ok(Registered::Failed(said.clone())));
+    assert_eq!(judged(Answer::Lied(why)), Ok(Registered::Lied(said)));
 }
 
 #[test]

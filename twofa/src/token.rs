@@ -210,9 +210,14 @@ mod tests {
         };
         for credential in right {
             assert_eq!(read(&credential).as_ref(), Ok(&credential));
+            assert!(credential.is_valid());
         }
         for credential in wrong {
-            assert!(read(&credential).is_err(), "{credential:?}");
+            assert!(read(&credential).is_err() && !credential.is_valid(), "{credential:?}");
+        }
+        for key in [PublicKey::Ed25519(vec![0; 31]), PublicKey::Es256(vec![4; 64])] {
+            let bytes = postcard::to_allocvec(&key).unwrap();
+            assert!(postcard::from_bytes::<PublicKey>(&bytes).is_err(), "{key:?}");
         }
     }
 }
