@@ -81,6 +81,12 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::WrongPin(Some(left)) => {
             format!("Wrong PIN. The key takes {left} more before it blocks itself.")
         }
+        Notice::PinPaused => {
+            "Too many wrong PINs in a row. Unplug the security key and plug it in again, then type key."
+                .into()
+        }
+        Notice::SeveralKeys => "Leave only one security key plugged in, then type key.".into(),
+        Notice::KeyGone => "The security key was unplugged.".into(),
         Notice::PinBlocked => "The PIN of the security key is blocked.".into(),
         Notice::KeyRefused => "The security key proved nothing.".into(),
         Notice::KeyUnusable => with_support("Security keys cannot be used at the moment.".into(), support),
@@ -182,7 +188,10 @@ mod tests {
             Notice::WrongPin(None),
             Notice::WrongPin(Some(1)),
             Notice::WrongPin(Some(8)),
+            Notice::PinPaused,
             Notice::PinBlocked,
+            Notice::SeveralKeys,
+            Notice::KeyGone,
             Notice::KeyRefused,
             Notice::KeyUnusable,
             Notice::KeySuspended,

@@ -166,8 +166,11 @@ impl Line {
         let blob = words.get(at + 1).copied().unwrap_or_default();
         let key = SkKey::decode(kind, blob).ok_or(Fault("has a damaged key"))?;
         let options = if at == 0 { "" } else { words.first().copied().unwrap_or_default() };
-        let no_touch_required =
-            options.split(',').any(|option| option.eq_ignore_ascii_case("no-touch-required"));
+        let has = |wanted: &str| options.split(',').any(|option| option.eq_ignore_ascii_case(wanted));
+        if has("cert-authority") {
+            return Err(Fault("is an authority for certificates; enroll the key that a certificate is for"));
+        }
+        let no_touch_required = has("no-touch-required");
         let comment = words.get(at + 2..).unwrap_or_default().join(" ");
         Ok(Self { key, comment, no_touch_required })
     }
@@ -314,6 +317,7 @@ mod tests {
         assert!(fault("ssh-ed25519 AAAA alice").contains("ordinary SSH key"));
         assert!(fault(&format!("{name} AAAA")).contains("damaged"));
         assert!(fault("sk-ssh-ed25519-cert-v01@openssh.com AAAA").contains("certificate"));
+        assert!(fault(&format!("cert-authority {name} {encoded} ca")).contains("authority"));
         for line in ["", "# comment", "hello", "one two three"] {
             assert!(fault(line).contains("no SSH public key"), "{line}");
         }

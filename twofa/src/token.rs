@@ -109,6 +109,9 @@ impl TryFrom<UncheckedKey> for PublicKey {
     }
 }
 
+/// The kernel's number for something that is plugged in (`/dev/hidraw0`).
+pub type Device = u32;
+
 /// What is asked of a security key: that it is there, has one of these credentials, and is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
@@ -116,8 +119,8 @@ pub struct Touch {
     pub rp_id: String,
     pub challenge: [u8; 32],
     pub credentials: Vec<Credential>,
-    /// Asked for before; it goes only to a key that has one of the credentials, and needs it.
-    pub pin: Option<Secret>,
+    /// Of the key at this device, which asked for it: a PIN goes to no other, where it would be a wrong one.
+    pub pin: Option<(Secret, Device)>,
     /// Seconds, for all of it; 60 at most.
     pub time: u8,
 }
@@ -143,11 +146,16 @@ pub enum Touched {
     NotEnrolled,
     Denied,
     TimedOut,
-    PinRequired,
+    /// By the key at this device.
+    PinRequired(Device),
+    /// By several: which of them is meant, nobody can know.
+    SeveralKeys,
     WrongPin {
         left: Option<u8>,
     },
-    /// Too many wrong PINs: until it is plugged in again, or for ever.
+    /// Too many wrong PINs in a row: until it is plugged in again.
+    PinPaused,
+    /// Too many wrong PINs: for ever.
     PinBlocked,
     /// It was unplugged.
     Gone,

@@ -51,7 +51,7 @@ fn who_talks_to_a_key_can_do_nothing_else() {
     fs::write(site.path("secret"), "root's").unwrap();
     let open = format!("open={}", site.path("secret").display());
     let Ask::Touch(plain) = touch(&[key.credential(RP)], 30) else { panic!("a touch") };
-    let ask = Ask::Touch(Touch { pin: Some(Secret::new(PIN)), ..plain });
+    let ask = Ask::Touch(Touch { pin: Some((Secret::new(PIN), 0)), ..plain });
     let mut host = site.start(&ask, &[&open, "block", "sigchld=ignore"]);
     is_asked_to_sign(&key);
     let [pid] = site.talking(1)[..] else { panic!("one process") };

@@ -44,6 +44,7 @@ pub enum Registered {
     WrongPin {
         left: Option<u8>,
     },
+    PinPaused,
     PinBlocked,
     Gone,
     /// It answered, and the answer proves nothing: why.
@@ -125,7 +126,7 @@ mod tests {
             rp_id: "rp".into(),
             challenge: [7; 32],
             credentials: vec![],
-            pin: Some(Secret::new(*b"1234")),
+            pin: Some((Secret::new(*b"1234"), 0)),
             time: 30,
         };
         let bytes = postcard::to_allocvec(&Asked::Touch(&touch)).unwrap();
