@@ -82,10 +82,9 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
             format!("Wrong PIN. The key takes {left} more before it blocks itself.")
         }
         Notice::PinPaused => {
-            "Too many wrong PINs in a row. Unplug the security key and plug it in again, then type key."
-                .into()
+            "Too many wrong PINs in a row. Unplug the security key, and plug it in again.".into()
         }
-        Notice::SeveralKeys => "Leave only one security key plugged in, then type key.".into(),
+        Notice::SeveralKeys => "More than one security key asks for a PIN. Leave only one plugged in.".into(),
         Notice::KeyGone => "The security key was unplugged.".into(),
         Notice::PinBlocked => "The PIN of the security key is blocked.".into(),
         Notice::KeyRefused => "The security key proved nothing.".into(),
