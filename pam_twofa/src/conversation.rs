@@ -8,6 +8,7 @@ use pam::items::AuthTok;
 use pam::module::PamHandle;
 use twofa::code::{Answer, Secret};
 use twofa::login::{Event, Notice, Prompt};
+use twofa::policy::Method;
 use twofa::{message, ports};
 
 pub(crate) struct PamConversation<'a> {
@@ -59,7 +60,12 @@ impl ports::Conversation for PamConversation<'_> {
                 let password = password.as_ref().map(AuthTok::as_bytes);
                 let answered = Answer::parse(answer.as_bytes(), password);
                 match (prompt, answered) {
-                    // A PIN may look like a code; a recovery code or a wish looks like no PIN.
+                    // A PIN may look like a code, and like a wish that is not offered.
+                    (Prompt::Pin { or }, Answer::Word(word))
+                        if or.is_none() || Method::wished(word) != *or =>
+                    {
+                        Event::Pin(Secret::new(answer.as_bytes()))
+                    }
                     (Prompt::Pin { .. }, Answer::Code(_) | Answer::Malformed | Answer::Password) => {
                         Event::Pin(Secret::new(answer.as_bytes()))
                     }

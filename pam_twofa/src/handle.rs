@@ -8,12 +8,9 @@ use std::net::IpAddr;
 use twofa::account::{Claim, Device};
 use twofa::code;
 use twofa::log::Who;
-use twofa::policy::Request;
+use twofa::policy::{Request, SSHD};
 use twofa::sshkey::{self, SkKey};
 use twofa::system;
-
-/// The only service whose word about SSH keys and addresses counts: any other caller can set these variables.
-const SSHD: &str = "sshd";
 
 /// The mark that this handle's auth phase admitted a user; the account phase refuses without it.
 pub(crate) struct Proven {
@@ -109,12 +106,12 @@ pub(crate) fn is_local(pamh: &PamHandle, service: &str) -> bool {
         && is_console(&text(pamh.get_item::<Tty<'_>>().ok().flatten().map(|item| item.0)))
 }
 
-/// A virtual or serial console, or a display of this host.
+/// A virtual or serial console. A display is none: who sees it, its name does not say.
 fn is_console(tty: &str) -> bool {
     let tty = tty.strip_prefix("/dev/").unwrap_or(tty);
     let number = |prefix: &str| tty.strip_prefix(prefix).filter(|rest| !rest.is_empty());
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    tty == "console" || ["tty", "ttyS", "hvc", ":"].iter().filter_map(|prefix| number(prefix)).any(is_number)
+    tty == "console" || ["tty", "ttyS", "hvc"].iter().filter_map(|prefix| number(prefix)).any(is_number)
 }
 
 /// Whether a password or key was shown before this module's turn: not sshd's junk for a user whom it will refuse.
@@ -192,7 +189,7 @@ mod tests {
 
     #[test]
     fn only_a_terminal_of_this_host_is_local() {
-        for tty in ["/dev/tty1", "tty12", "/dev/ttyS0", "console", "/dev/console", "hvc0", ":0", ":12"] {
+        for tty in ["/dev/tty1", "tty12", "/dev/ttyS0", "console", "/dev/console", "hvc0"] {
             assert!(is_console(tty), "{tty}");
         }
         for tty in [
@@ -204,6 +201,7 @@ mod tests {
             "ttyS",
             "/dev/tty1x",
             "localhost:10.0",
+            ":0",
             ":0.0",
             ":",
             "/tty1",

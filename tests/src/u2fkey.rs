@@ -37,6 +37,8 @@ pub enum Conduct {
     Stranger,
     /// It says that it speaks CTAP2.
     Ctap2,
+    /// It says that it speaks nothing else.
+    OnlyCtap2,
     /// Nothing, ever.
     Mute,
     /// Nothing after INIT.
@@ -155,6 +157,8 @@ impl Device {
                 (_, Conduct::Mute) => {}
                 (INIT, _) => self.init(channel, &data),
                 (MSG, Conduct::MuteLater) => {}
+                // ERR_INVALID_CMD
+                (MSG, Conduct::OnlyCtap2) => self.send(CHANNEL, ERROR, &[1]),
                 (MSG, Conduct::KeepAlive) => self.flood(CHANNEL, KEEPALIVE),
                 (MSG, Conduct::Noise) => self.flood([9; 4], MSG),
                 (MSG, Conduct::Vanish) if data.get(2) == Some(&3) => return,
@@ -173,7 +177,11 @@ impl Device {
     }
 
     fn init(&mut self, channel: [u8; 4], nonce: &[u8]) {
-        let capabilities = if self.conduct == Conduct::Ctap2 { 0x04 } else { 0 };
+        let capabilities = match self.conduct {
+            Conduct::Ctap2 => 0x04,
+            Conduct::OnlyCtap2 => 0x0c,
+            _ => 0,
+        };
         let granted = [&CHANNEL[..], &[2, 1, 0, 0, capabilities]].concat();
         if self.conduct == Conduct::OtherNonce {
             self.send(channel, INIT, &[&[7; 8][..], &granted].concat());

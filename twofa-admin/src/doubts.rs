@@ -21,7 +21,7 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
         .map(|service| format!("This host has no PAM service `{service}`; check the name."))
         .collect();
     doubts.extend(
-        unsendable(policy, &[Method::Sms, Method::Email])
+        unsendable(policy, &looked_at(policy))
             .into_iter()
             .map(|(what, hint)| format!("{}. {hint}", sentence(&what))),
     );
@@ -49,6 +49,12 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
     doubts
 }
 
+/// Sending may be set up before it is a method.
+fn looked_at(policy: &Policy) -> Vec<Method> {
+    let key = policy.methods.iter().copied().filter(|method| *method == Method::Key);
+    [Method::Sms, Method::Email].into_iter().chain(key).collect()
+}
+
 /// With a capital letter.
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
@@ -66,6 +72,11 @@ pub(crate) fn refuse_unsendable(policy: &Policy, methods: &[Method]) -> Result<(
 /// What keeps the hooks of `methods` from being run, and what to do about it.
 fn unsendable(policy: &Policy, methods: &[Method]) -> Vec<(String, String)> {
     let mut faults = Vec::new();
+    if methods.contains(&Method::Key)
+        && let Err(error) = trusted::check_program(&policy.helper)
+    {
+        faults.push((format!("no security key can be asked: {error}"), error.hint()));
+    }
     let channels: Vec<(Method, &Channel)> =
         methods.iter().filter_map(|method| Some((*method, policy.channel(*method)?))).collect();
     if !channels.is_empty()

@@ -205,7 +205,11 @@ fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
     if services.iter().any(|service| service == "sshd") {
         let lines = auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default());
         let keys = config.policy.methods.contains(&Method::Key);
-        let touch = if keys { "    PubkeyAuthOptions touch-required\n" } else { "" };
+        let touch = match (keys, config.policy.key.pin) {
+            (true, true) => "    PubkeyAuthOptions touch-required verify-required\n",
+            (true, false) => "    PubkeyAuthOptions touch-required\n",
+            (false, _) => "",
+        };
         text.push_str(&format!(
             "\nSo that an SSH key takes the place of the password, which users without a password need,\n\
              above common-auth in /etc/pam.d/sshd ({lines} is the number of auth lines in common-auth):\n\n    \

@@ -53,6 +53,7 @@ pub(crate) fn enroll(
     }
     let credential = register(context, config, registration)?;
     // A key with a PIN proves it now; whether it is asked for at logins, the administrator says.
+    let has_pin = credential.verify;
     let credential = Credential { verify, ..credential };
     let codes = new_codes(context, &seen, &state)?;
     users::change(store, &seen, |account, state| {
@@ -61,7 +62,7 @@ pub(crate) fn enroll(
         // Whatever it counts from, the first login shows more.
         state.set_counter(id, 0);
         let added = system::now();
-        account.factors.keys.push(Key { id, label: label.clone(), credential, added });
+        account.factors.keys.push(Key { id, label: label.clone(), credential, has_pin, added });
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok::<_, Error>(())
     })?;
@@ -97,6 +98,10 @@ fn register(
             Registered::WrongPin { .. } => {
                 ("no PIN was right", "Find out the PIN; the key blocks itself after eight.")
             }
+            Registered::PinPaused => (
+                "too many PINs in a row were wrong",
+                "Unplug the key and plug it in again; after eight wrong ones it blocks itself for good.",
+            ),
             Registered::PinBlocked => {
                 ("the PIN of the key is blocked", "Reset the key with its maker's tool.")
             }
@@ -135,11 +140,12 @@ pub(crate) fn enroll_ssh(
     label: Option<String>,
 ) -> Result<Outcome, Error> {
     refuse_json(context)?;
+    let by_name = file.is_some();
     let path = match file {
         Some(file) => file,
         None => home(user)?.join(".ssh/authorized_keys"),
     };
-    let line = pick(context, &path, candidates(&path)?)?;
+    let line = pick(context, &path, candidates(&path)?, by_name)?;
     let (seen, state) = users::seen(store, user)?;
     refuse_full(seen.factors.ssh_keys.len(), user)?;
     if let Some(known) = seen.factors.ssh_keys.iter().find(|known| known.key == line.key) {
@@ -210,8 +216,8 @@ fn candidates(path: &Path) -> Result<Vec<Line>, Error> {
     ))
 }
 
-/// Asks which one, when there are several.
-fn pick(context: &mut Context, path: &Path, mut lines: Vec<Line>) -> Result<Line, Error> {
+/// Asks which one, when there are several, or when the file is one that its user can change and nobody named.
+fn pick(context: &mut Context, path: &Path, mut lines: Vec<Line>, by_name: bool) -> Result<Line, Error> {
     if lines.len() > 1 {
         context.terminal.note(&format!("{} has several:", path.display()));
         for (number, line) in (1..).zip(&lines) {
@@ -219,9 +225,18 @@ fn pick(context: &mut Context, path: &Path, mut lines: Vec<Line>) -> Result<Line
             context.terminal.note(&table::printable(&text));
         }
     }
-    let at = match lines.len() {
-        1 => 0,
-        many => {
+    let at = match lines.as_slice() {
+        [only] if !by_name => {
+            let text = format!("{} has {} {}", path.display(), only.key.fingerprint(), only.comment);
+            context.terminal.note(table::printable(&text).trim_end());
+            if !context.terminal.confirm("Enroll it?")? {
+                return Err(Error::Stopped);
+            }
+            0
+        }
+        [_] => 0,
+        several => {
+            let many = several.len();
             let answer = context.terminal.ask(&format!("Which one? [1-{many}] "))?;
             let number = answer.trim().parse::<usize>().ok().filter(|number| (1..=many).contains(number));
             number.ok_or(Error::Stopped)? - 1

@@ -35,7 +35,7 @@ pub(crate) struct Handed<'a> {
 impl Task {
     pub(crate) fn new(mut ask: Ask, proof: [u8; 32]) -> Self {
         let (pin, time) = match &mut ask {
-            Ask::Touch(touch) => (touch.pin.take(), touch.time),
+            Ask::Touch(touch) => (touch.pin.take().map(|(pin, _)| pin), touch.time),
             Ask::Register(registration) => (registration.pin.take(), registration.time),
         };
         let milliseconds = u32::from(time.min(MAX_TIME)) * 1000;
@@ -83,6 +83,7 @@ pub(crate) enum Answer {
     WrongPin {
         left: Option<u8>,
     },
+    PinPaused,
     PinBlocked,
     Gone,
     Lied(String),
@@ -151,7 +152,7 @@ mod tests {
             rp_id: "rp".into(),
             challenge: [1; 32],
             credentials: vec![],
-            pin: Some(Secret::new(*b"73519284")),
+            pin: Some((Secret::new(*b"73519284"), 0)),
             time: 200,
         };
         let task = Task::new(Ask::Touch(touch), [2; 32]);

@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, Made, Task};
 use crate::assertion::{Assertion, hash};
+use crate::hid::pause;
 use ctap_hid_fido2::fidokey::get_assertion::get_assertion_params::GetAssertionArgs;
 use ctap_hid_fido2::fidokey::{
     CredentialSupportedKeyType, GetAssertionArgsBuilder, MakeCredentialArgsBuilder,
@@ -12,6 +13,7 @@ use ctap_hid_fido2::{Cfg, FidoKeyHid, FidoKeyHidFactory, HidParam};
 use hidapi::HidApi;
 use std::path::Path;
 use std::str;
+use std::time::Duration;
 use twofa::code::Secret;
 use twofa::helper::{Ask, Registration, Touch};
 use twofa::token::{Credential, Protocol, PublicKey};
@@ -21,9 +23,12 @@ const MAX_LIST: u32 = 8;
 /// CTAP 2.1, section 6.5.1: a PIN in UTF-8.
 const PIN: std::ops::RangeInclusive<usize> = 4..=63;
 
+const AGAIN: Duration = Duration::from_millis(150);
+
 // CTAP 2.1, section 8.2.
 const INVALID_COMMAND: u8 = 0x01;
 const TIMEOUT: u8 = 0x05;
+const CHANNEL_BUSY: u8 = 0x06;
 const CREDENTIAL_EXCLUDED: u8 = 0x19;
 const INVALID_CREDENTIAL: u8 = 0x22;
 const OPERATION_DENIED: u8 = 0x27;
@@ -50,7 +55,7 @@ pub(crate) fn open(device: &Path) -> Result<FidoKeyHid, Answer> {
 }
 
 pub(crate) fn ask(mut key: FidoKeyHid, task: &Task) -> Result<Answer, Answer> {
-    let info = key.get_info().map_err(trouble)?;
+    let info = patiently(|| key.get_info()).map_err(trouble)?;
     // Newer keys may know only the second.
     if !info.pin_uv_auth_protocols.is_empty() && !info.pin_uv_auth_protocols.contains(&1) {
         key.pin_protocol_version = 2;
@@ -151,7 +156,9 @@ fn make(key: &FidoKeyHid, registration: &Registration, task: &Task) -> Result<An
     };
     let builder =
         builder.key_type(CredentialSupportedKeyType::Ecdsa256).key_type(CredentialSupportedKeyType::Ed25519);
-    let made = key.make_credential_with_args(&builder.build()).map_err(|error| pin_trouble(key, error))?;
+    let arguments = builder.build();
+    let made =
+        patiently(|| key.make_credential_with_args(&arguments)).map_err(|error| pin_trouble(key, error))?;
     let bytes = made.credential_publickey.der;
     let credential = Credential {
         rp_id: rp_id.clone(),
@@ -192,13 +199,23 @@ fn args<'a>(rp_id: &str, challenge: &[u8; 32], candidates: &[&Credential]) -> Ge
 }
 
 fn first(key: &FidoKeyHid, args: &GetAssertionArgs) -> Result<Assertion, String> {
-    let assertion = key.get_assertion_with_args(args).map_err(|error| error.to_string())?.into_iter().next();
+    let assertion = patiently(|| key.get_assertion_with_args(args))?.into_iter().next();
     let assertion = assertion.ok_or("no assertion")?;
     Ok(Assertion {
         credential: Some(assertion.credential_id).filter(|id| !id.is_empty()),
         data: assertion.auth_data,
         signature: assertion.signature,
     })
+}
+
+/// Asks again and again while somebody else has the key; `token` ends it when the time is up.
+fn patiently<T, E: ToString>(mut ask: impl FnMut() -> Result<T, E>) -> Result<T, String> {
+    loop {
+        match ask().map_err(|error| error.to_string()) {
+            Err(error) if status(&error) == Some(CHANNEL_BUSY) => pause(AGAIN),
+            asked => return asked,
+        }
+    }
 }
 
 /// One that cannot be a PIN costs no try.
@@ -232,7 +249,8 @@ fn trouble(error: impl ToString) -> Answer {
         OPERATION_DENIED => Answer::Denied,
         NO_CREDENTIALS => Answer::NotEnrolled,
         PIN_INVALID => Answer::WrongPin { left: None },
-        PIN_BLOCKED | PIN_AUTH_BLOCKED => Answer::PinBlocked,
+        PIN_AUTH_BLOCKED => Answer::PinPaused,
+        PIN_BLOCKED => Answer::PinBlocked,
         PIN_NOT_SET => Answer::failed("no PIN is set on it"),
         PIN_REQUIRED => Answer::PinRequired,
         INVALID_COMMAND => Answer::failed("it says that it speaks CTAP2, and does not"),
@@ -262,7 +280,7 @@ mod tests {
             (status("0x2F CTAP2_ERR_USER_ACTION_TIMEOUT   Timeout"), Answer::TimedOut),
             (status("0x31 CTAP2_ERR_PIN_INVALID   PIN Invalid."), Answer::WrongPin { left: None }),
             (status("0x32 CTAP2_ERR_PIN_BLOCKED PIN Blocked."), Answer::PinBlocked),
-            (status("0x34 CTAP2_ERR_PIN_AUTH_BLOCKED"), Answer::PinBlocked),
+            (status("0x34 CTAP2_ERR_PIN_AUTH_BLOCKED"), Answer::PinPaused),
             (status("0x36 CTAP2_ERR_PIN_REQUIRED"), Answer::PinRequired),
             (status("0x19 CTAP2_ERR_CREDENTIAL_EXCLUDED"), Answer::AlreadyRegistered),
             (status("0x7F CTAP1_ERR_OTHER"), Answer::failed("CTAP2 status 0x7f")),

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn keys_and_what_is_none() {
         let behind_keyboard = [&KEYBOARD[..], &[0xc0], &KEY].concat();
-        let table: [(&str, Vec<u8>, bool); 20] = [
+        let table: [(&str, Vec<u8>, bool); 22] = [
             ("a key", KEY.into(), true),
             ("a key behind a keyboard", behind_keyboard, true),
             ("a keyboard", KEYBOARD.into(), false),
@@ -98,6 +98,8 @@ mod tests {
             ("no collection", vec![0x06, 0xd0, 0xf1, 0x09, 0x01], false),
             ("another usage", vec![0x06, 0xd0, 0xf1, 0x09, 0x02, 0xa1, 0x01], false),
             ("usage of an item before", vec![0x06, 0xd0, 0xf1, 0x09, 0x01, 0x81, 0x02, 0xa1, 0x01], false),
+            ("the first usage of two", vec![0x06, 0xd0, 0xf1, 0x09, 0x01, 0x09, 0x02, 0xa1, 0x01], true),
+            ("the second usage of two", vec![0x06, 0xd0, 0xf1, 0x09, 0x02, 0x09, 0x01, 0xa1, 0x01], false),
             ("a physical collection", vec![0x06, 0xd0, 0xf1, 0x09, 0x01, 0xa1, 0x00], false),
             ("bytes turned round", vec![0x06, 0xf1, 0xd0, 0x09, 0x01, 0xa1, 0x01], false),
             ("inside a long item", [vec![0xfe, 7, 9], KEY[..7].to_vec()].concat(), false),

@@ -6,15 +6,16 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use twofa::token::Device;
 
 const KNOWN: &str = "/sys/class/hidraw";
 const NODES: &str = "/dev";
 /// Of so many keys, somebody's is one.
 const AT_MOST: usize = 8;
 
-/// The device nodes of security keys, in the order in which they were plugged in.
-pub(crate) fn plugged_in() -> Vec<PathBuf> {
-    let mut numbers: Vec<u32> = fs::read_dir(KNOWN)
+/// The devices of security keys and their nodes, in the order in which they were plugged in.
+pub(crate) fn plugged_in() -> Vec<(Device, PathBuf)> {
+    let mut numbers: Vec<Device> = fs::read_dir(KNOWN)
         .into_iter()
         .flatten()
         .flatten()
@@ -24,19 +25,19 @@ pub(crate) fn plugged_in() -> Vec<PathBuf> {
     numbers.into_iter().filter_map(key).take(AT_MOST).collect()
 }
 
-fn number(name: &std::ffi::OsStr) -> Option<u32> {
+fn number(name: &std::ffi::OsStr) -> Option<Device> {
     let digits = name.to_str()?.strip_prefix("hidraw")?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-fn key(number: u32) -> Option<PathBuf> {
+fn key(number: Device) -> Option<(Device, PathBuf)> {
     let name = format!("hidraw{number}");
     let known = Path::new(KNOWN).join(&name);
     let mut descriptor = vec![];
     let file = File::open(known.join("device/report_descriptor")).ok()?;
     file.take(MAX_DESCRIPTOR as u64).read_to_end(&mut descriptor).ok()?;
     let node = Path::new(NODES).join(name);
-    (is_fido(&descriptor) && is_device(&node, &known)).then_some(node)
+    (is_fido(&descriptor) && is_device(&node, &known)).then_some((number, node))
 }
 
 /// Whether the node is root's, and leads to the device whose descriptor was read.

@@ -197,6 +197,7 @@ mod tests {
             ("a part twice", between(good[1].clone()), Err(Fault::Sequence)),
             ("begins in the middle", good[1..].to_vec(), Err(Fault::Sequence)),
             ("begins twice", between(good[0].clone()), Err(Fault::Sequence)),
+            ("begins anew", [&good[..1], &good[..]].concat(), Err(Fault::Sequence)),
             ("another command", with(0, 4, 0x90), Err(Fault::Command)),
             ("a part for somebody else", with(2, 0, 9), Err(Fault::Sequence)),
             ("somebody else's between", between(foreign(good[0].clone())), message()),
@@ -207,6 +208,7 @@ mod tests {
             ("an empty error", sent(ERROR, &[]), Err(Fault::Length)),
             ("too long", with(0, 5, 0x1e), Err(Fault::Length)),
             ("a short packet", vec![good[0][..63].to_vec()], Ok(Event::Nothing)),
+            ("a short packet with all of it", vec![sent(MSG, &[7; 9])[0][..16].to_vec()], Ok(Event::Nothing)),
             ("an empty packet", vec![vec![]], Ok(Event::Nothing)),
         ];
         for (what, packets, expected) in table {

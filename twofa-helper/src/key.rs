@@ -4,6 +4,7 @@ use crate::answer::{Answer, Task, Way};
 use crate::exec::{lower, no_core};
 use crate::frame::{self, CANCEL};
 use crate::{caller, ctap1, ctap2, ffi, fresh};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
@@ -81,10 +82,12 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(device)
 }
 
-/// The last step before the device is asked anything: from here on this process can do nothing but talk to it.
+/// The last step before the device is asked anything: from here on this process has no privileges and no network.
 fn confine(socket: &UnixStream, cancel: Option<(File, Shared)>) -> io::Result<()> {
     ffi::new_keyring();
     if geteuid().is_root() {
+        // Root of a container may not; the rest holds all the same.
+        let _ = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC);
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         setgroups(&[])?;
         setresgid(group, group, group)?;

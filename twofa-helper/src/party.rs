@@ -18,16 +18,20 @@ use std::process::Command;
 use std::time::Duration;
 use twofa::helper;
 use twofa::system::Deadline;
+use twofa::token::Device;
 
 /// For a key to be told that nobody waits any more.
 const CANCELLING: Duration = Duration::from_millis(250);
 /// For the kernel to end what was killed: a process that waits for a dead device cannot be.
 const KILLING: Duration = Duration::from_secs(1);
+/// For other keys, once one has said that it needs its PIN: somebody may be about to touch them.
+const OTHERS: Duration = Duration::from_secs(5);
 /// A task fits into a socket: this is not waited for.
 const HANDOVER: Duration = Duration::from_secs(1);
 
 /// One device, and the process that talks to it now.
 struct Seat {
+    number: Device,
     device: PathBuf,
     way: Way,
     /// None when it has said its last.
@@ -42,6 +46,8 @@ pub(crate) enum Turn {
     Over,
     /// This device is talked to again.
     Again(Way),
+    /// As `Over`; and the others are not waited for much longer.
+    Soon,
     /// Nothing more is expected of any.
     Decided,
 }
@@ -66,12 +72,12 @@ pub(crate) struct Party<'a> {
 
 /// Asks all devices at once, first over CTAP1. Nothing of it is left when this returns.
 pub(crate) fn run(
-    devices: Vec<PathBuf>,
+    devices: Vec<(Device, PathBuf)>,
     task: &Task,
     module: &UnixStream,
-    judge: impl FnMut(Answer) -> Turn,
+    judge: impl FnMut(Device, Answer) -> Turn,
 ) -> io::Result<End> {
-    let seats = devices.into_iter().map(Seat::new);
+    let seats = devices.into_iter().map(|(number, node)| Seat::new(number, node));
     let mut party = Party {
         seats: seats.collect(),
         signals: watch::signals()?,
@@ -85,7 +91,7 @@ pub(crate) fn run(
 }
 
 impl Party<'_> {
-    fn hear(&mut self, mut judge: impl FnMut(Answer) -> Turn) -> End {
+    fn hear(&mut self, mut judge: impl FnMut(Device, Answer) -> Turn) -> End {
         for place in 0..self.seats.len() {
             if self.start(place, Way::Ctap1, &mut judge) == Turn::Decided {
                 return End::Heard;
@@ -101,21 +107,30 @@ impl Party<'_> {
                 return End::Unwanted;
             }
             for place in 0..self.seats.len() {
-                let Some(answer) = self.seats.get_mut(place).and_then(Seat::read) else { continue };
-                let turn = match judge(answer) {
+                let Some(seat) = self.seats.get_mut(place) else { continue };
+                let Some(answer) = seat.read() else { continue };
+                let turn = match judge(seat.number, answer) {
                     Turn::Again(way) => self.start(place, way, &mut judge),
                     turn => turn,
                 };
-                if turn == Turn::Decided {
-                    return End::Heard;
+                match turn {
+                    Turn::Decided => return End::Heard,
+                    Turn::Soon => self.hurry(),
+                    Turn::Over | Turn::Again(_) => {}
                 }
             }
         }
         End::Heard
     }
 
+    fn hurry(&mut self) {
+        if self.deadline.left().is_some_and(|left| left > OTHERS) {
+            self.deadline = Deadline::after(OTHERS);
+        }
+    }
+
     /// Starts a process for a device. When that fails, it is judged as its answer.
-    fn start(&mut self, place: usize, way: Way, judge: &mut impl FnMut(Answer) -> Turn) -> Turn {
+    fn start(&mut self, place: usize, way: Way, judge: &mut impl FnMut(Device, Answer) -> Turn) -> Turn {
         let Some(seat) = self.seats.get_mut(place) else { return Turn::Over };
         seat.way = way;
         seat.inbox = Inbox::default();
@@ -124,7 +139,9 @@ impl Party<'_> {
                 seat.socket = Some(socket);
                 Turn::Over
             }
-            Err(error) => judge(Answer::Failed(format!("its process cannot be started: {error}"))),
+            Err(error) => {
+                judge(seat.number, Answer::Failed(format!("its process cannot be started: {error}")))
+            }
         }
     }
 
@@ -171,8 +188,8 @@ impl Party<'_> {
 }
 
 impl Seat {
-    fn new(device: PathBuf) -> Self {
-        Self { device, way: Way::Ctap1, socket: None, inbox: Inbox::default() }
+    fn new(number: Device, device: PathBuf) -> Self {
+        Self { number, device, way: Way::Ctap1, socket: None, inbox: Inbox::default() }
     }
 
     /// What has come since, once it is an answer. A process that ends without one has crashed.
@@ -220,7 +237,7 @@ mod tests {
     fn said(way: Way, write: impl FnOnce(&mut UnixStream)) -> Vec<Answer> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut seat = Seat { way, socket: Some(ours), ..Seat::new("/dev/hidraw0".into()) };
+        let mut seat = Seat { way, socket: Some(ours), ..Seat::new(0, "/dev/hidraw0".into()) };
         assert_eq!(seat.read(), None, "nothing yet");
         write(&mut theirs);
         drop(theirs);

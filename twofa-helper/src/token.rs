@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use twofa::helper::{self, Ask, Registered, Registration, Touch, Touched};
 use twofa::system::{self, Deadline};
-use twofa::token::{Credential, is_rp_id};
+use twofa::token::{Credential, Device, is_rp_id};
 
 /// For the job to come.
 const PREPARATION: Duration = Duration::from_secs(5);
@@ -27,11 +27,15 @@ pub(crate) fn run() -> Option<ExitCode> {
         let fixed = caller::shut_off();
         let ask: Ask = helper::receive(&socket, Deadline::after(PREPARATION)).ok()?;
         let ready = fixed.and_then(|()| system::random().map_err(|error| error.to_string()));
+        let only = match &ask {
+            Ask::Touch(touch) => touch.pin.as_ref().map(|(_, device)| *device),
+            Ask::Register(_) => None,
+        };
         let task = Task::new(ask, ready.clone().unwrap_or_default());
         match &task.ask {
             Ask::Touch(touch) => {
-                let report =
-                    ready.map_or_else(|why| Some(Touched::Failed(why)), |_| touched(touch, &task, &socket));
+                let report = ready
+                    .map_or_else(|why| Some(Touched::Failed(why)), |_| touched(touch, only, &task, &socket));
                 helper::send(&socket, &report?, Deadline::after(HANDOVER)).ok()
             }
             Ask::Register(registration) => {
@@ -46,8 +50,8 @@ pub(crate) fn run() -> Option<ExitCode> {
     Some(if sent.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Nothing when nobody wants to know any more.
-fn touched(touch: &Touch, task: &Task, module: &UnixStream) -> Option<Touched> {
+/// Asks all keys, or `only` the one whose PIN it is. Nothing when nobody wants to know any more.
+fn touched(touch: &Touch, only: Option<Device>, task: &Task, module: &UnixStream) -> Option<Touched> {
     if !is_rp_id(&touch.rp_id) {
         return Some(Touched::Failed(IMPOSSIBLE_NAME.into()));
     }
@@ -55,16 +59,24 @@ fn touched(touch: &Touch, task: &Task, module: &UnixStream) -> Option<Touched> {
         return Some(Touched::NotEnrolled);
     }
     let mut best = Touched::NoKey;
-    let end = party::run(devices::plugged_in(), task, module, |answer| {
-        let touched = match judge_touch(touch, answer) {
+    let mut devices = devices::plugged_in();
+    devices.retain(|(device, _)| only.is_none_or(|only| only == *device));
+    let end = party::run(devices, task, module, |device, answer| {
+        let touched = match judge_touch(touch, device, answer) {
             Ok(touched) => touched,
             Err(way) => return Turn::Again(way),
         };
-        let decided = matches!(touched, Touched::Signed { .. });
-        if weight(&touched) > weight(&best) {
+        let turn = match &touched {
+            Touched::Signed { .. } => Turn::Decided,
+            Touched::PinRequired(_) => Turn::Soon,
+            _ => Turn::Over,
+        };
+        if matches!((&best, &touched), (Touched::PinRequired(_), Touched::PinRequired(_))) {
+            best = Touched::SeveralKeys;
+        } else if weight(&touched) > weight(&best) {
             best = touched;
         }
-        if decided { Turn::Decided } else { Turn::Over }
+        turn
     });
     match end {
         Ok(End::Heard) => Some(best),
@@ -78,7 +90,7 @@ fn touched(touch: &Touch, task: &Task, module: &UnixStream) -> Option<Touched> {
 const IMPOSSIBLE_NAME: &str = "the relying party has an impossible name";
 
 /// What an answer is worth, or how else the key is to be asked.
-fn judge_touch(touch: &Touch, answer: Answer) -> Result<Touched, Way> {
+fn judge_touch(touch: &Touch, device: Device, answer: Answer) -> Result<Touched, Way> {
     Ok(match answer {
         Answer::Signed(signed) => {
             match assertion::verify(touch.candidates(), &touch.rp_id, &touch.challenge, &signed) {
@@ -90,7 +102,8 @@ fn judge_touch(touch: &Touch, answer: Answer) -> Result<Touched, Way> {
         Answer::NotEnrolled => Touched::NotEnrolled,
         Answer::Denied => Touched::Denied,
         Answer::TimedOut => Touched::TimedOut,
-        Answer::PinRequired => Touched::PinRequired,
+        Answer::PinRequired => Touched::PinRequired(device),
+        Answer::PinPaused => Touched::PinPaused,
         Answer::WrongPin { left } => Touched::WrongPin { left },
         Answer::PinBlocked => Touched::PinBlocked,
         Answer::Gone => Touched::Gone,
@@ -110,10 +123,12 @@ fn weight(touched: &Touched) -> u8 {
         Touched::Gone => 4,
         Touched::TimedOut => 5,
         Touched::Denied => 6,
-        Touched::PinRequired => 7,
-        Touched::WrongPin { .. } => 8,
-        Touched::PinBlocked => 9,
-        Touched::Signed { .. } => 10,
+        Touched::PinRequired(_) => 7,
+        Touched::SeveralKeys => 8,
+        Touched::WrongPin { .. } => 9,
+        Touched::PinPaused => 10,
+        Touched::PinBlocked => 11,
+        Touched::Signed { .. } => 12,
     }
 }
 
@@ -128,7 +143,7 @@ fn registered(registration: &Registration, task: &Task, module: &UnixStream) -> 
     }
     let mut registered = Registered::NoKey;
     let end =
-        party::run(devices, task, module, |answer| match judge_registration(registration, task, answer) {
+        party::run(devices, task, module, |_, answer| match judge_registration(registration, task, answer) {
             Ok(judged) => {
                 registered = judged;
                 Turn::Over
@@ -167,6 +182,7 @@ fn judge_registration(registration: &Registration, task: &Task, answer: Answer) 
         Answer::TimedOut => Registered::TimedOut,
         Answer::PinRequired => Registered::PinRequired,
         Answer::WrongPin { left } => Registered::WrongPin { left },
+        Answer::PinPaused => Registered::PinPaused,
         Answer::PinBlocked => Registered::PinBlocked,
         Answer::Gone => Registered::Gone,
         Answer::Lied(why) => Registered::Lied(tame(&why)),

@@ -36,7 +36,7 @@ fn only_a_right_signature_of_a_credential_of_this_party_counts() {
     let pair = pair();
     let other = credential(&self::pair(), "another:party");
     let touch = job(vec![other, credential(&pair, RP)]);
-    let right = judge_touch(&touch, Answer::Signed(signed(&pair, RP, 1, &CHALLENGE)));
+    let right = judge_touch(&touch, 0, Answer::Signed(signed(&pair, RP, 1, &CHALLENGE)));
     assert_eq!(right, Ok(Touched::Signed { credential: 1, counter: 5 }));
     for wrong in [
         signed(&pair, RP, 0, &CHALLENGE),
@@ -44,12 +44,12 @@ fn only_a_right_signature_of_a_credential_of_this_party_counts() {
         signed(&pair, "another:party", 1, &CHALLENGE),
         signed(&self::pair(), RP, 1, &CHALLENGE),
     ] {
-        let touched = judge_touch(&touch, Answer::Signed(wrong));
+        let touched = judge_touch(&touch, 0, Answer::Signed(wrong));
         assert!(matches!(touched, Ok(Touched::Lied(_))), "{touched:?}");
     }
     // A credential of another party does not sign for this one, whatever it signs.
     let touch = job(vec![credential(&pair, "another:party")]);
-    let touched = judge_touch(&touch, Answer::Signed(signed(&pair, RP, 1, &CHALLENGE)));
+    let touched = judge_touch(&touch, 0, Answer::Signed(signed(&pair, RP, 1, &CHALLENGE)));
     assert!(matches!(touched, Ok(Touched::Lied(_))), "{touched:?}");
 }
 
@@ -85,6 +85,8 @@ fn a_new_credential_has_to_work() {
         made(Credential { id: vec![8; 16], ..own() }, proof(1)),
         made(Credential { id: vec![], ..own() }, proof(1)),
         made(Credential { public: PublicKey::Ed25519(vec![]), ..own() }, proof(1)),
+        // U2F knows no such keys, and yet it signs.
+        made(Credential { protocol: Protocol::U2f, ..own() }, proof(1)),
         Answer::NotEnrolled,
     ];
     for answer in lies {
@@ -109,22 +111,27 @@ fn answers_to_another_question_are_nonsense() {
     let proof = signed(&pair, RP, 1, &PROOF);
     let made = Answer::Made(Box::new(Made { credential: credential(&pair, RP), proof: proof.clone() }));
     for answer in [made, Answer::AlreadyRegistered] {
-        assert_eq!(judge_touch(&touch, answer), Ok(Touched::Failed(NONSENSE.into())));
+        assert_eq!(judge_touch(&touch, 0, answer), Ok(Touched::Failed(NONSENSE.into())));
     }
     let (registration, task) = registration(vec![], None);
     let judged = judge_registration(&registration, &task, Answer::Signed(proof));
     assert_eq!(judged, Ok(Registered::Failed(NONSENSE.into())));
-    assert_eq!(judge_touch(&touch, Answer::Ctap2), Err(Way::Ctap2));
+    assert_eq!(judge_touch(&touch, 0, Answer::Ctap2), Err(Way::Ctap2));
 }
 
 #[test]
 fn reasons_of_a_process_are_cut_and_harmless() {
     let touch = job(vec![]);
     let why = "bad\n\x1b[31m\u{202e}\u{e4}".to_owned() + &"x".repeat(10_000);
-    let Ok(Touched::Lied(said)) = judge_touch(&touch, Answer::Lied(why.clone())) else { panic!("no lie") };
+    let Ok(Touched::Lied(said)) = judge_touch(&touch, 0, Answer::Lied(why.clone())) else { panic!("no lie") };
     assert!(said.starts_with("bad[31mxxx") && said.len() == 120, "{said}");
-    let Ok(Touched::Failed(said)) = judge_touch(&touch, Answer::Failed(why)) else { panic!("no failure") };
+    let failed = Answer::Failed(why.clone());
+    let Ok(Touched::Failed(said)) = judge_touch(&touch, 0, failed.clone()) else { panic!("no failure") };
     assert_eq!(said.len(), 120);
+    let (registration, task) = registration(vec![], None);
+    let judged = |answer| judge_registration(&registration, &task, answer);
+    assert_eq!(judged(failed), Ok(Registered::Failed(said.clone())));
+    assert_eq!(judged(Answer::Lied(why)), Ok(Registered::Lied(said)));
 }
 
 #[test]
@@ -137,8 +144,10 @@ fn what_matters_most_is_reported() {
         Touched::Gone,
         Touched::TimedOut,
         Touched::Denied,
-        Touched::PinRequired,
+        Touched::PinRequired(0),
+        Touched::SeveralKeys,
         Touched::WrongPin { left: None },
+        Touched::PinPaused,
         Touched::PinBlocked,
         Touched::Signed { credential: 0, counter: 0 },
     ];

@@ -68,6 +68,8 @@ pub struct Key {
     pub id: u8,
     pub label: String,
     pub credential: Credential,
+    /// It proved, when it was enrolled, that it has a PIN.
+    pub has_pin: bool,
     pub added: u64,
 }
 

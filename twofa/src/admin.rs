@@ -64,7 +64,7 @@ impl KeyReport {
             },
             enrolled: rfc3339(key.added),
             suspended: state.is_suspended(key.id),
-            void: !policy.takes(&key.credential),
+            void: !policy.takes(key),
         };
         let ssh = |key: &SshKey| Self {
             label: key.label.clone(),
@@ -106,7 +106,11 @@ impl UserReport {
         Self {
             user: account.user.clone(),
             uid: account.uid,
-            methods: policy.methods_of(&account.factors).into_iter().map(Method::name).collect(),
+            methods: policy
+                .methods_of(&counting(&account.factors, state))
+                .into_iter()
+                .map(Method::name)
+                .collect(),
             apps: account.factors.apps.iter().map(app).collect(),
             keys: KeyReport::of(&account.factors, state, policy),
             phone: account.factors.phone.as_ref().map(|phone| ContactReport::new(phone, Number::masked)),
@@ -128,6 +132,13 @@ impl UserReport {
 /// How many recovery codes a user has left.
 pub fn recovery_left(account: &Account, state: &State) -> usize {
     account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()))
+}
+
+/// The factors that still prove something.
+fn counting(factors: &Factors, state: &State) -> Factors {
+    let mut factors = factors.clone();
+    factors.keys.retain(|key| !state.is_suspended(key.id));
+    factors
 }
 
 /// The policy in force, every value spelled out.

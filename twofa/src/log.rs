@@ -126,13 +126,15 @@ impl Log {
     pub fn untouched(&self, touched: &Touched, who: &Who<'_>) {
         let (level, reason) = match touched {
             // What it proves, the verdict says.
-            Touched::Signed { .. } | Touched::PinRequired => return,
+            Touched::Signed { .. } | Touched::PinRequired(_) => return,
             Touched::NoKey => (Level::Notice, "none-plugged-in".into()),
             Touched::NotEnrolled => (Level::Notice, "not-enrolled".into()),
             Touched::Denied => (Level::Notice, "denied".into()),
             Touched::TimedOut => (Level::Notice, "not-touched".into()),
             Touched::Gone => (Level::Notice, "unplugged".into()),
             Touched::WrongPin { .. } => (Level::Notice, "wrong-pin".into()),
+            Touched::SeveralKeys => (Level::Notice, "several-ask-for-a-pin".into()),
+            Touched::PinPaused => (Level::Warning, "pin-paused".into()),
             Touched::PinBlocked => (Level::Warning, "pin-blocked".into()),
             Touched::Lied(why) => (Level::Warning, quote(why)),
             Touched::Failed(why) => (Level::Error, quote(why)),

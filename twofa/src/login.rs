@@ -15,6 +15,7 @@ pub use step::{Admission, Delivery, Event, Notice, Prompt, Refusal, Step, Verdic
 use crate::account::{Account, Change, Conflict, Guess, Lock, Proof, Source, State};
 use crate::code::Seed;
 use crate::policy::{Decision, Method, Mode, Policy, Request, Waiver};
+use crate::token::Device;
 use key::Touching;
 use sent::Live;
 use std::mem;
@@ -46,6 +47,8 @@ pub struct Login<'a> {
     challenges: u8,
     /// Touches that were waited for in vain.
     touches: u8,
+    /// The device whose PIN is asked for.
+    pin_for: Device,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +96,7 @@ impl<'a> Login<'a> {
             live: None,
             challenges: 0,
             touches: 0,
+            pin_for: 0,
         }
     }
 
@@ -137,7 +141,7 @@ impl<'a> Login<'a> {
                 self.not_sent(method, Notice::NotSent(method))
             }
             (Stage::Asking, Event::Pin(pin)) if matches!(self.prompt, Prompt::Pin { .. }) => {
-                self.touch(Some(pin))
+                self.touch(Some((pin, self.pin_for)))
             }
             (Stage::Touching(touching), Event::Touched(touched)) => self.touched(&touching, touched),
             (Stage::Suspending(key), Event::Committed(_)) => self.suspended(key),
@@ -180,7 +184,7 @@ impl<'a> Login<'a> {
             return self.prove(Proof::SshKey, admission);
         }
         let mut account = account;
-        account.factors.keys.retain(|key| self.policy.takes(&key.credential) && !state.is_suspended(key.id));
+        account.factors.keys.retain(|key| self.policy.takes(key) && !state.is_suspended(key.id));
         let lock = state.lock(self.source(), &self.policy.limits, now);
         let recovery_left = account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()));
         self.methods = methods;

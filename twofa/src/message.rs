@@ -84,6 +84,11 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::WrongPin(Some(left)) => {
             format!("Wrong PIN. The key takes {left} more before it blocks itself.")
         }
+        Notice::PinPaused => {
+            "Too many wrong PINs in a row. Unplug the security key, and plug it in again.".into()
+        }
+        Notice::SeveralKeys => "More than one security key asks for a PIN. Leave only one plugged in.".into(),
+        Notice::KeyGone => "The security key was unplugged.".into(),
         Notice::PinBlocked => "The PIN of the security key is blocked.".into(),
         Notice::KeyRefused => "The security key proved nothing.".into(),
         Notice::KeyUnusable => with_support("Security keys cannot be used at the moment.".into(), support),
@@ -210,7 +215,10 @@ mod tests {
             Notice::WrongPin(None),
             Notice::WrongPin(Some(1)),
             Notice::WrongPin(Some(8)),
+            Notice::PinPaused,
             Notice::PinBlocked,
+            Notice::SeveralKeys,
+            Notice::KeyGone,
             Notice::KeyRefused,
             Notice::KeyUnusable,
             Notice::KeySuspended,

@@ -1,14 +1,16 @@
 //! What the administrator decided, as values that are valid by construction, and what follows for one
 //! request. No clock, no I/O: `config` reads the file, `system` looks up the user.
 
-use crate::account::{Claim, Factors, Limits};
-use crate::code::Shape;
+use crate::account::{Claim, Factors, Key, Limits};
+use crate::code::{Shape, Word};
 use crate::contact::{Address, Number, Prefix};
 use crate::sshkey::SkKey;
-use crate::token::{Credential, Protocol};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+/// The service whose logins come from elsewhere.
+pub const SSHD: &str = "sshd";
 
 /// By how many seconds a clock may be set right after the policy was written.
 const CLOCK_TOLERANCE: u64 = 3600;
@@ -89,6 +91,17 @@ impl Method {
     /// The method that a policy calls so.
     pub fn named(name: &str) -> Option<Self> {
         [Self::App, Self::Sms, Self::Email, Self::Key].into_iter().find(|method| method.name() == name)
+    }
+
+    /// The one that is wished for.
+    pub fn wished(word: Word) -> Option<Self> {
+        match word {
+            Word::App => Some(Self::App),
+            Word::Sms => Some(Self::Sms),
+            Word::Email => Some(Self::Email),
+            Word::Key => Some(Self::Key),
+            Word::Resend => None,
+        }
     }
 
     /// As people speak of it: codes by ..., the hook for ...
@@ -352,19 +365,22 @@ impl Policy {
     pub fn methods_of(&self, factors: &Factors) -> Vec<Method> {
         let can_use = |method: &Method| match method {
             Method::App => !factors.apps.is_empty(),
-            Method::Key => {
-                !factors.ssh_keys.is_empty() || factors.keys.iter().any(|key| self.takes(&key.credential))
-            }
+            Method::Key => self.can_use_key(factors),
             Method::Sms | Method::Email => self.recipient(*method, factors).is_some(),
         };
         self.methods.iter().copied().filter(can_use).collect()
     }
 
-    /// Whether a key with this credential can prove what is asked for.
-    pub fn takes(&self, credential: &Credential) -> bool {
-        // CTAP1 knows no PIN.
-        let verifies = !self.key.pin || credential.protocol == Protocol::Fido2;
-        verifies && credential.rp_id == self.key.rp_id
+    /// An SSH key is of use where sshd asks, and one that is plugged in everywhere else.
+    fn can_use_key(&self, factors: &Factors) -> bool {
+        let by_ssh = self.concerns(SSHD) && !factors.ssh_keys.is_empty();
+        let here = self.services.iter().any(|service| service != SSHD);
+        by_ssh || here && factors.keys.iter().any(|key| self.takes(key))
+    }
+
+    /// Whether this key can prove what is asked for.
+    pub fn takes(&self, key: &Key) -> bool {
+        key.credential.rp_id == self.key.rp_id && (key.has_pin || !self.key.pin)
     }
 
     /// Where `method` sends the codes of somebody with these factors.
@@ -434,7 +450,7 @@ mod tests {
     use crate::code::Algorithm;
     use crate::contact::Confirmable;
     use crate::sshkey;
-    use crate::token::PublicKey;
+    use crate::token::{Credential, Protocol, PublicKey};
 
     fn policy(mode: Mode, exemptions: Vec<Exemption>) -> Policy {
         Policy {
@@ -565,7 +581,7 @@ mod tests {
     fn key(protocol: Protocol, rp_id: &str) -> Key {
         let (public, rp_id) = (PublicKey::Es256([vec![4], vec![7; 64]].concat()), rp_id.into());
         let credential = Credential { rp_id, id: vec![1], public, protocol, verify: false };
-        Key { id: 1, label: "key".into(), credential, added: 0 }
+        Key { id: 1, label: "key".into(), credential, has_pin: false, added: 0 }
     }
 
     #[test]
@@ -573,26 +589,29 @@ mod tests {
         use Protocol::{Fido2, U2f};
         let ours = |protocol| key(protocol, "twofa");
         let foreign = |protocol| key(protocol, "elsewhere");
-        let mut verifying = ours(Fido2);
-        verifying.credential.verify = true;
+        let with_pin = |verify| {
+            let key = ours(Fido2);
+            Key { credential: Credential { verify, ..key.credential }, has_pin: true, ..key }
+        };
         // Whether they count, without a PIN and with one.
         let table = [
             (vec![], [false, false]),
-            (vec![ours(Fido2)], [true, true]),
-            (vec![verifying], [true, true]),
+            (vec![ours(Fido2)], [true, false]),
+            (vec![with_pin(false)], [true, true]),
+            (vec![with_pin(true)], [true, true]),
             (vec![ours(U2f)], [true, false]),
             (vec![foreign(Fido2)], [false, false]),
             (vec![foreign(U2f)], [false, false]),
             (vec![key(Fido2, "TWOFA")], [false, false]),
             (vec![key(Fido2, "twofa.")], [false, false]),
             (vec![foreign(Fido2), ours(U2f)], [true, false]),
-            (vec![ours(U2f), ours(Fido2)], [true, true]),
+            (vec![ours(U2f), with_pin(false)], [true, true]),
         ];
         for (keys, counts) in table {
             for (pin, counts) in [false, true].into_iter().zip(counts) {
                 let mut policy = policy(Mode::Enforce, vec![]);
                 policy.key.pin = pin;
-                let taken = keys.iter().filter(|key| policy.takes(&key.credential)).count();
+                let taken = keys.iter().filter(|key| policy.takes(key)).count();
                 assert_eq!(taken > 0, counts, "{keys:?} {pin}");
                 let mut factors = Factors { keys: keys.clone(), ..Factors::default() };
                 policy.methods = vec![Method::App];
@@ -604,6 +623,22 @@ mod tests {
                 factors.ssh_keys = vec![ssh_key()];
                 assert_eq!(policy.methods_of(&factors), [Method::Key], "{keys:?} {pin}");
             }
+        }
+    }
+
+    /// A key at the console opens no SSH login, and an SSH key no console.
+    #[test]
+    fn keys_count_where_they_can_be_used() {
+        let here = Factors { keys: vec![key(Protocol::Fido2, "twofa")], ..Factors::default() };
+        let by_ssh = Factors { ssh_keys: vec![ssh_key()], ..Factors::default() };
+        let table =
+            [(&["sshd"][..], false, true), (&["login"], true, false), (&["sshd", "login"], true, true)];
+        for (services, here_counts, ssh_counts) in table {
+            let mut policy = policy(Mode::Enforce, vec![]);
+            policy.methods = vec![Method::Key];
+            policy.services = services.iter().map(|service| (*service).into()).collect();
+            assert_eq!(!policy.methods_of(&here).is_empty(), here_counts, "{services:?}");
+            assert_eq!(!policy.methods_of(&by_ssh).is_empty(), ssh_counts, "{services:?}");
         }
     }
 

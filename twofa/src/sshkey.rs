@@ -166,8 +166,11 @@ impl Line {
         let blob = words.get(at + 1).copied().unwrap_or_default();
         let key = SkKey::decode(kind, blob).ok_or(Fault("has a damaged key"))?;
         let options = if at == 0 { "" } else { words.first().copied().unwrap_or_default() };
-        let no_touch_required =
-            options.split(',').any(|option| option.eq_ignore_ascii_case("no-touch-required"));
+        let has = |wanted: &str| options.split(',').any(|option| option.eq_ignore_ascii_case(wanted));
+        if has("cert-authority") {
+            return Err(Fault("is an authority for certificates; enroll the key that a certificate is for"));
+        }
+        let no_touch_required = has("no-touch-required");
         let comment = words.get(at + 2..).unwrap_or_default().join(" ");
         Ok(Self { key, comment, no_touch_required })
     }
@@ -190,14 +193,15 @@ pub fn last_accepted(info: &str) -> Option<[u8; 32]> {
     Some(Sha256::digest(last).into())
 }
 
-/// Words between blanks; a quoted part is of one word (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+/// Words between blanks; a quoted part is of one word (sshd(8), AUTHORIZED_KEYS FILE FORMAT). A quote behind a backslash
+/// does not count, whatever is in front of the backslash: so sshd reads it.
 fn words(line: &str) -> Vec<&str> {
     let mut quoted = false;
     let mut escaped = false;
     let is_blank = |c: char| {
         let end = !quoted && (c == ' ' || c == '\t');
         quoted ^= c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
+        escaped = c == '\\';
         end
     };
     line.split(is_blank).filter(|word| !word.is_empty()).collect()
@@ -269,6 +273,10 @@ mod tests {
         let longer = [&good[..], &[0]].concat();
         let point = blob(&[name.as_bytes(), &[1; 31], b"ssh:"]);
         let curve = blob(&[b"sk-ecdsa-sha2-nistp256@openssh.com", b"nistp521", &[4; 65], b"ssh:"]);
+        let ecdsa_name = "sk-ecdsa-sha2-nistp256@openssh.com";
+        let ecdsa =
+            |point: &[u8]| info(ecdsa_name, &blob(&[ecdsa_name.as_bytes(), b"nistp256", point, b"ssh:"]));
+        let application = blob(&[name.as_bytes(), &[1; 32], &[b'a'; MAX_BLOB]]);
         let huge = [&u32::MAX.to_be_bytes()[..], b"x"].concat();
         let bad = [
             String::new(),
@@ -283,15 +291,18 @@ mod tests {
             format!("publickey {name} {}", &encoded[..encoded.len() - 4]),
             format!("publickey {name} {encoded}="),
             format!("publickey {name} !!!!"),
-            format!("publickey sk-ecdsa-sha2-nistp256@openssh.com {encoded}"),
+            format!("publickey {ecdsa_name} {encoded}"),
             info(name, &longer),
             info(name, &point),
             info(name, &huge),
             info(name, b""),
-            info("sk-ecdsa-sha2-nistp256@openssh.com", &curve),
+            info(ecdsa_name, &curve),
             info("ssh-ed25519", &blob(&[b"ssh-ed25519", &[1; 32]])),
-            info(name, &vec![0; 2 * MAX_BLOB]),
-            "x".repeat(MAX_INFO) + &info(name, &good),
+            ecdsa(&[4; 64]),
+            ecdsa(&[4; 66]),
+            ecdsa(&[3; 65]),
+            info(name, &application),
+            "\n".repeat(MAX_INFO) + &info(name, &good),
         ];
         for info in bad {
             assert_eq!(SkKey::accepted(&info), [], "{info:.80}");
@@ -314,10 +325,16 @@ mod tests {
         let options = r#"from="10.0.0.1,10.0.0.2",command="echo \"ssh-rsa x\"",No-Touch-Required"#;
         assert_eq!(parse(&format!("{options} {name} {encoded} c")), Ok(("c".into(), true)));
         assert_eq!(parse(&format!("no-pty {name} {encoded}")), Ok((String::new(), false)));
+        // sshd knows no backslash before a backslash: all of this is options, and the second key is the line's.
+        let hidden = format!(r#"command="a\\" {name} {encoded} ",no-touch-required"#);
+        let own = STANDARD.encode(ed25519(2));
+        let read = Line::parse(&format!("{hidden} {name} {own}")).unwrap();
+        assert_eq!((read.key, read.no_touch_required), (SkKey(ed25519(2)), true));
         let fault = |line: &str| Line::parse(line).unwrap_err().to_string();
         assert!(fault("ssh-ed25519 AAAA alice").contains("ordinary SSH key"));
         assert!(fault(&format!("{name} AAAA")).contains("damaged"));
         assert!(fault("sk-ssh-ed25519-cert-v01@openssh.com AAAA").contains("certificate"));
+        assert!(fault(&format!("cert-authority {name} {encoded} ca")).contains("authority"));
         for line in ["", "# comment", "hello", "one two three"] {
             assert!(fault(line).contains("no SSH public key"), "{line}");
         }
@@ -329,5 +346,7 @@ mod tests {
             |blob: Vec<u8>| postcard::from_bytes::<SkKey>(&postcard::to_allocvec(&blob).unwrap()).is_ok();
         assert!(read(ed25519(1)) && read(ecdsa(1)));
         assert!(!read(vec![]) && !read([ed25519(1), vec![0]].concat()));
+        let certificate = blob(&[b"sk-ssh-ed25519-cert-v01@openssh.com", &[9; 32], &[1; 32], b"ssh:"]);
+        assert!(!read(certificate), "what is kept is the key that it is for");
     }
 }

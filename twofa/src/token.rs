@@ -109,6 +109,9 @@ impl TryFrom<UncheckedKey> for PublicKey {
     }
 }
 
+/// The kernel's number for something that is plugged in (`/dev/hidraw0`).
+pub type Device = u32;
+
 /// What is asked of a security key: that it is there, has one of these credentials, and is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
@@ -116,8 +119,8 @@ pub struct Touch {
     pub rp_id: String,
     pub challenge: [u8; 32],
     pub credentials: Vec<Credential>,
-    /// Asked for before; it goes only to a key that has one of the credentials, and needs it.
-    pub pin: Option<Secret>,
+    /// Of the key at this device, which asked for it: a PIN goes to no other, where it would be a wrong one.
+    pub pin: Option<(Secret, Device)>,
     /// Seconds, for all of it; 60 at most.
     pub time: u8,
 }
@@ -143,11 +146,16 @@ pub enum Touched {
     NotEnrolled,
     Denied,
     TimedOut,
-    PinRequired,
+    /// By the key at this device.
+    PinRequired(Device),
+    /// By several: which of them is meant, nobody can know.
+    SeveralKeys,
     WrongPin {
         left: Option<u8>,
     },
-    /// Too many wrong PINs: until it is plugged in again, or for ever.
+    /// Too many wrong PINs in a row: until it is plugged in again.
+    PinPaused,
+    /// Too many wrong PINs: for ever.
     PinBlocked,
     /// It was unplugged.
     Gone,
@@ -210,9 +218,14 @@ mod tests {
         };
         for credential in right {
             assert_eq!(read(&credential).as_ref(), Ok(&credential));
+            assert!(credential.is_valid());
         }
         for credential in wrong {
-            assert!(read(&credential).is_err(), "{credential:?}");
+            assert!(read(&credential).is_err() && !credential.is_valid(), "{credential:?}");
+        }
+        for key in [PublicKey::Ed25519(vec![0; 31]), PublicKey::Es256(vec![4; 64])] {
+            let bytes = postcard::to_allocvec(&key).unwrap();
+            assert!(postcard::from_bytes::<PublicKey>(&bytes).is_err(), "{key:?}");
         }
     }
 }

@@ -103,7 +103,7 @@ impl Courier for &Script {
 impl Keys for &Script {
     fn touch(&mut self, touch: &Touch) -> Event {
         let challenge = |number| common::seed(1).challenge(number);
-        let pin = touch.pin.as_ref().map(Secret::expose);
+        let pin = touch.pin.as_ref().map(|(pin, _)| pin.expose());
         match self.next("a touch") {
             Sign(number, event) if touch.challenge == challenge(number) && pin.is_none() => event,
             SignWith(typed, number, event) if touch.challenge == challenge(number) && pin == Some(typed) => {
@@ -382,7 +382,7 @@ fn a_pin_is_typed_before_a_key_blinks() {
     let recovery =
         |answer| Ask(Prompt::Recovery { or: vec![Method::Key], resend: false }, Event::Answer(answer));
     let admitted = || Verdict::Admit(Admission::Key { label: common::LABEL.into() });
-    let begin = || [enrolled_with(factors()), Sign(0, touched(Touched::PinRequired))];
+    let begin = || [enrolled_with(factors()), Sign(0, touched(Touched::PinRequired(0)))];
     let table: [(Verdict, Vec<Line>); 3] = [
         (
             admitted(),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs};
 use twofa::code::Secret;
-use twofa::helper::{self, Registered, Registration, Touch};
+use twofa::helper::{self, Registered, Registration, Touch, Touched};
 use twofa::token::Credential;
 
 fn main() {
@@ -41,8 +41,14 @@ fn main() {
     let began = Instant::now();
     let came = match what.as_str() {
         "touch" => {
-            let touch = Touch { rp_id, challenge, credentials: known, pin, time };
-            format!("{:?}", helper::touch(Path::new(helper), &touch))
+            let mut touch = Touch { rp_id, challenge, credentials: known, pin: None, time };
+            let mut touched = helper::touch(Path::new(helper), &touch);
+            // As a login does: the PIN is for the key that asked for it.
+            if let (Ok(Touched::PinRequired(device)), Some(pin)) = (&touched, pin) {
+                touch.pin = Some((pin, *device));
+                touched = helper::touch(Path::new(helper), &touch);
+            }
+            format!("{touched:?}")
         }
         "register" => {
             let exclude = known.clone();

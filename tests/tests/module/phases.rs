@@ -64,7 +64,7 @@ fn the_account_phase_asks_for_a_proof_of_this_handle() {
     let plan = site.plan("root").at(at).say_code(&factor.secret, 0).answer(&Answer::Null);
     assert_eq!(verdicts(plan.authenticate().authenticate().call("account")), [PERM_DENIED]);
     let told = site.run(&site.plan("root").call("account")).done();
-    assert!(told.texts().contains("verification code"), "{told:?}");
+    assert!(told.texts().contains("second factor"), "{told:?}");
 }
 
 #[test]

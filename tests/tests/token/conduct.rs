@@ -1,6 +1,8 @@
 //! What keys do, and what is made of it.
 
 use super::*;
+use twofa::code::Secret;
+use twofa::token::Protocol;
 use twofa_tests::u2fkey::Conduct;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -27,6 +29,7 @@ fn a_touch_of_an_enrolled_key_is_proven() {
     assert_eq!(site.touch(&[other.clone(), own.clone()], 10, SOON), signed(1));
     assert_eq!(site.touch(&[other], 10, SOON), words(&Touched::NotEnrolled));
     assert_eq!(site.touch(&[], 10, SOON), words(&Touched::NotEnrolled));
+    assert_eq!(Site::new(&[]).touch(&[], 10, SOON), words(&Touched::NotEnrolled), "nobody is looked for");
     // A key that answers for a handle of another: its signature is still its own.
     let foreign = Credential { public: Key::plug_in(Conduct::Mute).credential(RP).public, ..stranger };
     assert_eq!(site.touch(&[foreign], 10, SOON), lied("its signature is not right"));
@@ -44,6 +47,9 @@ fn every_conduct_has_its_outcome() {
         (Conduct::OtherNonce, signed(0)),
         (Conduct::NeverTouched, words(&Touched::TimedOut)),
         (Conduct::Stranger, words(&Touched::NotEnrolled)),
+        // The credential is one of U2F: over CTAP2 there is nothing to ask.
+        (Conduct::Ctap2, words(&Touched::NotEnrolled)),
+        (Conduct::OnlyCtap2, words(&Touched::NotEnrolled)),
         (Conduct::Mute, silent.clone()),
         (Conduct::MuteLater, silent.clone()),
         (Conduct::KeepAlive, silent.clone()),
@@ -78,8 +84,9 @@ fn only_keys_that_have_a_credential_blink() {
     let stranger = Key::plug_in(Conduct::Stranger);
     let mute = Key::plug_in(Conduct::Mute);
     let liar = Key::plug_in(Conduct::Forged);
-    let site = Site::new(&[&stranger, &mute, &own, &liar]);
-    // The first that proves it wins; the mute one is not waited for.
+    let never = Key::plug_in(Conduct::NeverTouched);
+    let site = Site::new(&[&stranger, &mute, &own, &liar, &never]);
+    // The first that proves it wins; nobody waits for the mute one, and for the one that could prove it as well.
     assert_eq!(site.touch(&[own.credential(RP)], 20, SOON), signed(0));
     assert_eq!((stranger.asked(), mute.asked()), (0, 0));
     assert!(own.asked() > 3);
@@ -89,10 +96,12 @@ fn only_keys_that_have_a_credential_blink() {
 fn of_several_keys_the_one_that_matters_is_reported() {
     let never = Key::plug_in(Conduct::NeverTouched);
     let (stranger, liar) = (Key::plug_in(Conduct::Stranger), Key::plug_in(Conduct::Forged));
+    // Not the same one twice: of a terminal's packets, one reader takes what the other waits for.
+    let another = Key::plug_in(Conduct::Stranger);
     let table = [
         (vec![&stranger, &liar], lied("its signature is not right")),
         (vec![&liar, &never, &stranger], words(&Touched::TimedOut)),
-        (vec![&stranger, &stranger], words(&Touched::NotEnrolled)),
+        (vec![&stranger, &another], words(&Touched::NotEnrolled)),
     ];
     for (keys, expected) in table {
         let site = Site::new(&keys);
@@ -112,6 +121,8 @@ fn only_devices_of_roots_that_are_keys_are_asked() {
     assert_eq!(ask(&site), signed(0));
     site.device(0, b"\x05\x01\x09\x06\xa1\x01\xc0", &key.numbers);
     assert_eq!(ask(&site), nothing, "a keyboard");
+    site.device(0, &[&[0xc0; 4096], DESCRIPTOR].concat(), &key.numbers);
+    assert_eq!(ask(&site), nothing, "behind the longest descriptor that there is");
     site.device(0, DESCRIPTOR, "1:3\n");
     assert_eq!(ask(&site), nothing, "a node of another device");
     site.device(0, DESCRIPTOR, &key.numbers);
@@ -158,4 +169,41 @@ fn one_key_is_registered_once() {
     assert_eq!(ask(&[&key, &other]), "SeveralKeys");
     assert_eq!(ask(&[]), "NoKey");
     assert_eq!((key.asked(), other.asked()), (0, 0), "nothing blinks");
+    // It would say yes to either of these.
+    let foreign = Credential { id: vec![4; 64], ..key.credential("another:party") };
+    let newer = Credential { id: vec![3; 64], protocol: Protocol::Fido2, ..key.credential(RP) };
+    let registered = Site::new(&[&key]).ask(&registration(&[foreign, newer], 5), &[], SOON);
+    assert_eq!(registered, made(key.credential(RP)));
+}
+
+#[test]
+fn what_cannot_be_asked_is_not() {
+    let key = Key::plug_in(Conduct::Right);
+    let site = Site::new(&[&key]);
+    let pin = Some(Secret::new(*b"73519284"));
+    let Ask::Register(plain) = registration(&[], 5) else { panic!("a registration") };
+    let with_pin = Ask::Register(Registration { pin, ..plain });
+    assert_eq!(site.ask(&with_pin, &[], SOON), failed("it is a U2F key and knows no PIN"));
+    let impossible = failed("the relying party has an impossible name");
+    for name in ["", "a b", "a\0"] {
+        let rp_id = name.into();
+        let credentials = vec![key.credential(RP)];
+        let touch = Touch { rp_id, challenge: CHALLENGE, credentials, pin: None, time: 5 };
+        assert_eq!(site.ask(&Ask::Touch(touch), &[], SOON), impossible);
+        let Ask::Register(plain) = registration(&[], 5) else { panic!("a registration") };
+        let register = Ask::Register(Registration { rp_id: name.into(), ..plain });
+        assert_eq!(site.ask(&register, &[], SOON), impossible);
+    }
+    assert_eq!(key.asked(), 0);
+}
+
+#[test]
+fn of_very_many_keys_the_first_are_asked() {
+    let strangers: Vec<Key> = (0..8).map(|_| Key::plug_in(Conduct::Stranger)).collect();
+    let own = Key::plug_in(Conduct::Right);
+    let mut keys: Vec<&Key> = strangers.iter().chain([&own]).collect();
+    let touch = |keys: &[&Key]| Site::new(keys).touch(&[own.credential(RP)], 10, seconds(10));
+    assert_eq!(touch(&keys), words(&Touched::NotEnrolled), "the ninth");
+    keys.rotate_left(1);
+    assert_eq!(touch(&keys), signed(0), "the eighth");
 }

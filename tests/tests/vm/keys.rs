@@ -45,6 +45,7 @@ pub(crate) const CASES: &[Case] = &[
     ("unplugged_while_waiting", unplugged_while_waiting),
     ("a_code_by_sms_instead", a_code_by_sms_instead),
     ("a_key_with_a_pin", a_key_with_a_pin),
+    ("a_pin_goes_to_one_key", a_pin_goes_to_one_key),
     ("a_pin_that_is_blocked", a_pin_that_is_blocked),
     ("a_policy_that_asks_for_a_pin", a_policy_that_asks_for_a_pin),
     ("a_u2f_key", a_u2f_key),
@@ -269,7 +270,7 @@ fn unplugged_while_waiting(vm: &mut Vm) {
     vm.mode("blue", "vanish");
     password(vm, "alice");
     vm.console().expect(TOUCH);
-    vm.console().expect("The security key was not touched.");
+    vm.console().expect("The security key was unplugged.");
     vm.console().expect(ASK_AGAIN);
 }
 
@@ -335,6 +336,31 @@ fn a_key_with_a_pin(vm: &mut Vm) {
     assert!(!vm.console().screen().contains("PIN"), "{}", vm.console().shown());
 }
 
+/// A PIN is one key's, and a wrong try of the other.
+fn a_pin_goes_to_one_key(vm: &mut Vm) {
+    vm.unplug("blue");
+    for (key, pin) in [("red", "1234"), ("green", "5678")] {
+        vm.plug(key, &format!("--pin {pin}"));
+        vm.ok(&format!("printf '{pin}\n' | twofa-admin enroll key alice --label {key} --pin"));
+        vm.unplug(key);
+    }
+    vm.plug("red", "");
+    vm.plug("green", "");
+    password(vm, "alice");
+    vm.console().expect("More than one security key asks for a PIN. Leave only one plugged in.");
+    vm.unplug("red");
+    vm.console().answer(ASK_AGAIN, "key");
+    vm.console().answer("Security key PIN: ", "5678");
+    expect_shell(vm);
+    // One that needs none does not keep the other from asking.
+    vm.plug("blue", "");
+    vm.mode("blue", "never");
+    password(vm, "alice");
+    vm.console().answer("Security key PIN: ", "5678");
+    expect_shell(vm);
+    expect_log(vm, "accepted key for alice on /dev/ttyS0 label=green");
+}
+
 /// After three wrong ones a key wants to be plugged in again (CTAP 2.1, section 6.5.5.7).
 fn a_pin_that_is_blocked(vm: &mut Vm) {
     vm.unplug("blue");
@@ -344,7 +370,7 @@ fn a_pin_that_is_blocked(vm: &mut Vm) {
     for _ in 0..3 {
         vm.console().answer("Security key PIN: ", "9999");
     }
-    vm.console().expect("The PIN of the security key is blocked.");
+    vm.console().expect("Too many wrong PINs in a row. Unplug the security key, and plug it in again.");
     vm.console().answer(ASK_LAST, "wrong");
     give_up(vm);
     vm.unplug("red");

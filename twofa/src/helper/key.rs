@@ -44,6 +44,7 @@ pub enum Registered {
     WrongPin {
         left: Option<u8>,
     },
+    PinPaused,
     PinBlocked,
     Gone,
     /// It answered, and the answer proves nothing: why.
@@ -71,7 +72,10 @@ enum Asked<'a> {
 ///
 /// When the helper cannot be trusted or started, or does not report in time.
 pub fn touch(helper: &Path, touch: &Touch) -> Result<Touched, Error> {
-    let touched = exchange(helper, "token", &Asked::Touch(touch), patience(touch.time))?;
+    credible(touch, exchange(helper, "token", &Asked::Touch(touch), patience(touch.time))?)
+}
+
+fn credible(touch: &Touch, touched: Touched) -> Result<Touched, Error> {
     match touched {
         Touched::Signed { credential, .. } if credential >= touch.credentials.len() => {
             Err(Error::NoReport("it names a credential that was not asked for".into()))
@@ -89,7 +93,11 @@ pub fn touch(helper: &Path, touch: &Touch) -> Result<Touched, Error> {
 /// As [`touch`].
 pub fn register(helper: &Path, registration: &Registration) -> Result<Registered, Error> {
     let patience = patience(registration.time);
-    match exchange(helper, "token", &Asked::Register(registration), patience)? {
+    credible_new(registration, exchange(helper, "token", &Asked::Register(registration), patience)?)
+}
+
+fn credible_new(registration: &Registration, registered: Registered) -> Result<Registered, Error> {
+    match registered {
         Registered::Credential(credential) if credential.rp_id != registration.rp_id => {
             Err(Error::NoReport("it made a credential for somebody else".into()))
         }
@@ -110,6 +118,7 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::{Protocol, PublicKey};
 
     #[test]
     fn the_borrowed_job_reads_as_the_owned_one() {
@@ -117,7 +126,7 @@ mod tests {
             rp_id: "rp".into(),
             challenge: [7; 32],
             credentials: vec![],
-            pin: Some(Secret::new(*b"1234")),
+            pin: Some((Secret::new(*b"1234"), 0)),
             time: 30,
         };
         let bytes = postcard::to_allocvec(&Asked::Touch(&touch)).unwrap();
@@ -134,6 +143,46 @@ mod tests {
         };
         let bytes = postcard::to_allocvec(&Asked::Register(&registration)).unwrap();
         assert!(matches!(postcard::from_bytes(&bytes).unwrap(), Ask::Register(read) if read.user == "alice"));
+    }
+
+    #[test]
+    fn a_report_is_about_what_was_asked() {
+        let credential = Credential {
+            rp_id: "rp".into(),
+            id: vec![1],
+            public: PublicKey::Ed25519(vec![0; 32]),
+            protocol: Protocol::Fido2,
+            verify: false,
+        };
+        let (rp_id, challenge) = ("rp".to_owned(), [7; 32]);
+        let credentials = vec![credential.clone(); 2];
+        let touch = Touch { rp_id: rp_id.clone(), challenge, credentials, pin: None, time: 30 };
+        for (place, is_credible) in [(0, true), (1, true), (2, false), (usize::MAX, false)] {
+            let signed = Touched::Signed { credential: place, counter: 7 };
+            assert_eq!(credible(&touch, signed).is_ok(), is_credible, "{place}");
+        }
+        let user = "alice".into();
+        let registration = Registration { rp_id, user, challenge, exclude: vec![], pin: None, time: 30 };
+        let other = Credential { rp_id: "another".into(), ..credential.clone() };
+        assert!(credible_new(&registration, Registered::Credential(credential)).is_ok());
+        assert!(credible_new(&registration, Registered::Credential(other)).is_err());
+        for (long, short) in [
+            (Touched::Lied("x\n".repeat(500)), Touched::Lied("x".repeat(160))),
+            (Touched::Failed("x\n".repeat(500)), Touched::Failed("x".repeat(160))),
+        ] {
+            assert_eq!(credible(&touch, long).ok(), Some(short));
+        }
+        for (long, short) in [
+            (Registered::Lied("x\n".repeat(500)), Registered::Lied("x".repeat(160))),
+            (Registered::Failed("x\n".repeat(500)), Registered::Failed("x".repeat(160))),
+        ] {
+            assert_eq!(credible_new(&registration, long).ok(), Some(short));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_a_minute_and_the_rest() {
+        assert_eq!([0, 30, 255].map(|time| patience(time).as_secs()), [8, 38, 68]);
     }
 
     #[test]

@@ -45,14 +45,7 @@ impl Login<'_> {
         if self.words > MAX_WORDS {
             return self.refuse(Refusal::Blank);
         }
-        let wanted = match word {
-            Word::App => Some(Method::App),
-            Word::Sms => Some(Method::Sms),
-            Word::Email => Some(Method::Email),
-            Word::Key => Some(Method::Key),
-            Word::Resend => None,
-        };
-        match (&self.prompt, wanted) {
+        match (&self.prompt, Method::wished(word)) {
             (Prompt::App { or } | Prompt::Sent { or, .. } | Prompt::Pin { or }, Some(method))
                 if *or == Some(method) =>
             {

@@ -4,7 +4,7 @@ use super::{Admission, Login, Notice, Prompt, Stage, Step, Subject};
 use crate::account::{Change, Key, Proof};
 use crate::code::{Secret, Seed};
 use crate::policy::Method;
-use crate::token::{Credential, Protocol, PublicKey, Touch, Touched};
+use crate::token::{Credential, Device, Protocol, PublicKey, Touch, Touched};
 
 /// Seconds that a touch is waited for.
 const TOUCH_TIME: u8 = 30;
@@ -14,7 +14,8 @@ const TOUCH_TIME: u8 = 30;
 pub(super) struct Touching {
     /// Number and label of each key that may be touched.
     keys: Vec<(u8, String)>,
-    with_pin: bool,
+    /// At this device, with its PIN.
+    with_pin: Option<Device>,
 }
 
 impl Login<'_> {
@@ -27,7 +28,7 @@ impl Login<'_> {
 
     /// Asks all keys at once; nobody's for a credential that no key has. A PIN is asked for only once there is a key
     /// that needs it.
-    pub(super) fn touch(&mut self, pin: Option<Secret>) -> Step {
+    pub(super) fn touch(&mut self, pin: Option<(Secret, Device)>) -> Step {
         let rules = &self.policy.key;
         let challenge = self.seed.challenge(self.challenges);
         self.challenges = self.challenges.saturating_add(1);
@@ -37,17 +38,18 @@ impl Login<'_> {
             Subject::Enrolled(_) => self.keys().iter().map(|key| verified(key.credential.clone())).collect(),
             Subject::Decoy(..) => vec![verified(decoy_credential(&rules.rp_id, self.seed))],
         };
-        // Without its PIN no key would blink.
-        let notice = (pin.is_some() || !rules.pin).then_some(Notice::TouchKey);
+        // Without its PIN no key would blink that needs one.
+        let blinks = pin.is_some() || credentials.iter().any(|credential| !credential.verify);
+        let notice = blinks.then_some(Notice::TouchKey);
         let keys = self.keys().iter().map(|key| (key.id, key.label.clone())).collect();
-        self.stage = Stage::Touching(Touching { keys, with_pin: pin.is_some() });
+        self.stage = Stage::Touching(Touching { keys, with_pin: pin.as_ref().map(|(_, device)| *device) });
         let touch = Touch { rp_id: rules.rp_id.clone(), challenge, credentials, pin, time: TOUCH_TIME };
         Step::Touch { notice, touch }
     }
 
     pub(super) fn touched(&mut self, touching: &Touching, touched: Touched) -> Step {
-        if touched == Touched::PinRequired && !touching.with_pin {
-            return self.ask_for_pin(None);
+        if let (Touched::PinRequired(device), None) = (&touched, touching.with_pin) {
+            return self.ask_for_pin(*device, None);
         }
         self.touches = self.touches.saturating_add(1);
         if self.touches >= self.policy.limits.prompts {
@@ -60,20 +62,26 @@ impl Login<'_> {
                 }
                 None => self.no_touch(Notice::KeyRefused),
             },
-            Touched::WrongPin { left } if self.methods.contains(&Method::Key) => {
-                self.ask_for_pin(Some(Notice::WrongPin(left)))
-            }
-            Touched::WrongPin { left } => self.no_touch(Notice::WrongPin(left)),
+            Touched::WrongPin { left } => match touching.with_pin {
+                Some(device) if self.methods.contains(&Method::Key) => {
+                    self.ask_for_pin(device, Some(Notice::WrongPin(left)))
+                }
+                _ => self.no_touch(Notice::WrongPin(left)),
+            },
+            Touched::SeveralKeys => self.no_touch(Notice::SeveralKeys),
+            Touched::PinPaused => self.no_touch(Notice::PinPaused),
             Touched::PinBlocked => self.no_touch(Notice::PinBlocked),
             Touched::NoKey => self.no_touch(Notice::NoKey),
             Touched::NotEnrolled => self.no_touch(Notice::KeyNotEnrolled),
-            Touched::Denied | Touched::TimedOut | Touched::Gone => self.no_touch(Notice::NotTouched),
-            Touched::PinRequired | Touched::Lied(_) => self.no_touch(Notice::KeyRefused),
+            Touched::Gone => self.no_touch(Notice::KeyGone),
+            Touched::Denied | Touched::TimedOut => self.no_touch(Notice::NotTouched),
+            Touched::PinRequired(_) | Touched::Lied(_) => self.no_touch(Notice::KeyRefused),
             Touched::Failed(_) => self.no_touch(Notice::KeyUnusable),
         }
     }
 
-    fn ask_for_pin(&mut self, notice: Option<Notice>) -> Step {
+    fn ask_for_pin(&mut self, device: Device, notice: Option<Notice>) -> Step {
+        self.pin_for = device;
         self.prompt = Prompt::Pin { or: self.other(Method::Key) };
         self.ask(notice)
     }

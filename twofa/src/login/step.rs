@@ -111,7 +111,11 @@ pub enum Notice {
     KeyNotEnrolled,
     NotTouched,
     WrongPin(Option<u8>),
+    PinPaused,
     PinBlocked,
+    /// More than one of them asks for a PIN.
+    SeveralKeys,
+    KeyGone,
     /// The key's answer proves nothing.
     KeyRefused,
     /// No key could be asked.

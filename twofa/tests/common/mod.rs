@@ -56,7 +56,7 @@ pub(crate) fn policy_of(mode: Mode, methods: &[Method]) -> Policy {
     Policy {
         mode,
         methods: methods.into(),
-        services: vec!["sshd".into()],
+        services: vec!["sshd".into(), "login".into()],
         support: None,
         limits: LIMITS,
         app: AppRules { shape: SHAPE, skew: 1, issuer: None },
@@ -142,7 +142,7 @@ pub(crate) fn key(id: u8) -> Key {
         protocol: Protocol::Fido2,
         verify: false,
     };
-    Key { id, label: LABEL.into(), credential, added: 0 }
+    Key { id, label: LABEL.into(), credential, has_pin: true, added: 0 }
 }
 
 /// The SSH key of a security key; each `seed` has another.

@@ -10,7 +10,7 @@ use twofa::account::{Account, Change, Factors, State};
 use twofa::code::{Answer, Secret, Word};
 use twofa::login::{Event, Login, Step};
 use twofa::policy::{Method, Mode, Request};
-use twofa::token::{Touch, Touched};
+use twofa::token::{Device, Touch, Touched};
 
 use Method::{App, Email, Key, Sms};
 
@@ -118,7 +118,7 @@ fn is_same_to_the_user(one: &Step, other: &Step) -> bool {
 }
 
 /// What somebody who watches a key, or has none of those that are asked for, can tell of a touch.
-fn what_shows(touch: &Touch) -> (&str, Option<&Secret>, u8, BTreeSet<bool>) {
+fn what_shows(touch: &Touch) -> (&str, Option<&(Secret, Device)>, u8, BTreeSet<bool>) {
     let verify = touch.credentials.iter().map(|credential| credential.verify).collect();
     (&touch.rp_id, touch.pin.as_ref(), touch.time, verify)
 }

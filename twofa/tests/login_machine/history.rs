@@ -370,7 +370,10 @@ impl<'a> History<'a> {
                 | Notice::KeyNotEnrolled
                 | Notice::NotTouched
                 | Notice::WrongPin(_)
+                | Notice::PinPaused
                 | Notice::PinBlocked
+                | Notice::SeveralKeys
+                | Notice::KeyGone
                 | Notice::KeyRefused
                 | Notice::KeySuspended,
             ) => false,

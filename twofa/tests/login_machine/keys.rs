@@ -11,7 +11,7 @@ use twofa::account::{self, Account, Change, Conflict, Factors, Guess, Lock, Proo
 use twofa::code::{Answer, Secret, Word};
 use twofa::login::{Admission, Event, Login, Notice, Prompt, Refusal, Step, Verdict};
 use twofa::policy::{Method, Mode};
-use twofa::token::{Credential, Protocol, PublicKey, Touch, Touched};
+use twofa::token::{Credential, Device, Protocol, PublicKey, Touch, Touched};
 
 use Method::{App, Key, Sms};
 
@@ -100,8 +100,7 @@ impl<'a> KeyWatch<'a> {
 
     /// A key for others does not count, nor one that knows no PIN where there has to be one.
     fn counts(&self, key: &account::Key) -> bool {
-        let verifies = key.credential.protocol == Protocol::Fido2;
-        key.credential.rp_id == common::RP_ID && (verifies || !self.scene.policy.key.pin)
+        key.credential.rp_id == common::RP_ID && (key.has_pin || !self.scene.policy.key.pin)
     }
 
     /// Takes note of an event, and tells what follows from it.
@@ -187,7 +186,7 @@ impl<'a> KeyWatch<'a> {
     }
 
     fn touched(&mut self, with_pin: bool, touched: &Touched) -> Due {
-        if *touched == Touched::PinRequired && !with_pin {
+        if matches!(touched, Touched::PinRequired(_)) && !with_pin {
             return Due::Ask(None, self.pin());
         }
         self.touches += 1;
@@ -196,14 +195,17 @@ impl<'a> KeyWatch<'a> {
         }
         let notice = match touched {
             Touched::Signed { credential, .. } if *credential < self.keys.len() => return Due::Prove,
-            Touched::WrongPin { left } if self.methods.contains(&Key) => {
+            Touched::WrongPin { left } if with_pin && self.methods.contains(&Key) => {
                 return Due::Ask(Some(Notice::WrongPin(*left)), self.pin());
             }
             Touched::WrongPin { left } => Notice::WrongPin(*left),
-            Touched::Signed { .. } | Touched::PinRequired | Touched::Lied(_) => Notice::KeyRefused,
+            Touched::Signed { .. } | Touched::PinRequired(_) | Touched::Lied(_) => Notice::KeyRefused,
             Touched::NoKey => Notice::NoKey,
             Touched::NotEnrolled => Notice::KeyNotEnrolled,
-            Touched::Denied | Touched::TimedOut | Touched::Gone => Notice::NotTouched,
+            Touched::Denied | Touched::TimedOut => Notice::NotTouched,
+            Touched::Gone => Notice::KeyGone,
+            Touched::SeveralKeys => Notice::SeveralKeys,
+            Touched::PinPaused => Notice::PinPaused,
             Touched::PinBlocked => Notice::PinBlocked,
             Touched::Failed(_) => Notice::KeyUnusable,
         };
@@ -304,9 +306,9 @@ impl<'a> KeyWatch<'a> {
             Prompt::Recovery { .. } => {}
         }
         let needed = match (&self.last, event) {
-            (Some(Step::Touch { touch, .. }), Event::Touched(Touched::PinRequired)) => touch.pin.is_none(),
-            (Some(Step::Touch { .. }), Event::Touched(touched)) => {
-                matches!(touched, Touched::WrongPin { .. })
+            (Some(Step::Touch { touch, .. }), Event::Touched(Touched::PinRequired(_))) => touch.pin.is_none(),
+            (Some(Step::Touch { touch, .. }), Event::Touched(touched)) => {
+                touch.pin.is_some() && matches!(touched, Touched::WrongPin { .. })
             }
             (Some(Step::Ask { prompt, .. }), Event::Answer(_)) => matches!(prompt, Prompt::Pin { .. }),
             (Some(Step::Commit(Change::Fail { .. } | Change::Prove { .. })), _) => true,
@@ -333,22 +335,24 @@ impl<'a> KeyWatch<'a> {
             Event::Pin(pin) => Some(pin.clone()),
             _ => None,
         };
-        rule(touch.pin == pin, "the PIN that was typed is used")?;
-        let blinks = pin.is_some() || !policy.key.pin;
-        let told = blinks.then_some(&Notice::TouchKey);
-        rule(notice == told, "who is to touch a key that blinks is told so, and nobody else")?;
+        let given = touch.pin.as_ref().map(|(pin, device)| (pin.clone(), *device));
+        rule(given == pin.map(|pin| (pin, DEVICE)), "the PIN that was typed is used")?;
         let verified = |credential: &Credential| Credential {
             verify: credential.verify || policy.key.pin,
             ..credential.clone()
         };
         if self.enrolled {
             let expected: Vec<_> = self.keys.iter().map(|key| verified(&key.credential)).collect();
-            return rule(touch.credentials == expected, "keys of this user are asked for");
+            rule(touch.credentials == expected, "keys of this user are asked for")?;
+        } else {
+            let known = |one: &Credential| (0..9).any(|key| common::key(key).credential.id == one.id);
+            let nobodys = touch.credentials.len() == 1
+                && touch.credentials.iter().all(|one| !known(one) && one.verify == policy.key.pin);
+            rule(nobodys, "nobody's key is asked for")?;
         }
-        let known = |one: &Credential| (0..9).any(|key| common::key(key).credential.id == one.id);
-        let nobodys = touch.credentials.len() == 1
-            && touch.credentials.iter().all(|one| !known(one) && one.verify == policy.key.pin);
-        rule(nobodys, "nobody's key is asked for")
+        let blinks = given.is_some() || touch.credentials.iter().any(|credential| !credential.verify);
+        let told = blinks.then_some(&Notice::TouchKey);
+        rule(notice == told, "who is to touch a key that blinks is told so, and nobody else")
     }
 
     fn judge_change(&self, event: &Event, change: &Change) -> Result<(), Broken> {
@@ -440,6 +444,9 @@ fn offers(prompt: &Prompt) -> Vec<Method> {
     }
 }
 
+/// The device that asks for a PIN.
+const DEVICE: Device = 7;
+
 /// One that wants its PIN, and has another name.
 pub(super) fn key_with_pin(id: u8) -> account::Key {
     let key = common::key(id);
@@ -451,7 +458,7 @@ pub(super) fn u2f_key(id: u8) -> account::Key {
     let key = common::key(id);
     let public = PublicKey::Es256([vec![4], vec![id; 64]].concat());
     let credential = Credential { protocol: Protocol::U2f, public, ..key.credential };
-    account::Key { label: "old".into(), credential, ..key }
+    account::Key { label: "old".into(), credential, has_pin: false, ..key }
 }
 
 /// Made for other hosts.
@@ -518,9 +525,11 @@ fn alphabet_of_keys(scene: &Scene) -> Vec<Letter> {
         letter("denied", touched(Touched::Denied)),
         letter("timed out", touched(Touched::TimedOut)),
         letter("unplugged", touched(Touched::Gone)),
-        letter("PIN required", touched(Touched::PinRequired)),
+        letter("PIN required", touched(Touched::PinRequired(DEVICE))),
         letter("wrong PIN", touched(Touched::WrongPin { left: Some(2) })),
+        letter("PIN paused", touched(Touched::PinPaused)),
         letter("PIN blocked", touched(Touched::PinBlocked)),
+        letter("several keys", touched(Touched::SeveralKeys)),
         letter("lied", touched(Touched::Lied(String::new()))),
         letter("no key could be asked", touched(Touched::Failed(String::new()))),
         letter("counter back", Event::Conflict(Conflict::CounterBack(1))),
@@ -652,19 +661,19 @@ fn only_a_key_that_was_shown_admits() {
     let by_another = |scene: &mut Scene| scene.request.ssh_keys = vec![common::sk_key(2)];
     type Case<'a> = (&'a str, Mode, &'a [Method], &'a dyn Fn(&mut Scene), (u64, u64));
     let table: [Case<'_>; 13] = [
-        ("local", Mode::Enforce, &[Key], &local, (7_862_710_868, 67_180_617)),
-        ("local, with PIN", Mode::Enforce, &[Key], &local_with_pin, (7_960_521_598, 55_806_759)),
-        ("local, with PIN, observed", Mode::Observe, &[Key], &local_with_pin, (4_176_020_380, 55_801_845)),
-        ("local, nobody", Mode::Enforce, &[Key], &unknown, (12_298_389_148, 0)),
-        ("remote", Mode::Enforce, &[Key], &nothing, (2_331_925, 17_496)),
-        ("remote, observed", Mode::Observe, &[Key], &nothing, (301_957, 3_888)),
-        ("by SSH", Mode::Enforce, &[Key], &by_ssh, (1_577_563, 7_794)),
-        ("by another SSH key", Mode::Enforce, &[Key], &by_another, (2_331_925, 17_496)),
-        ("local, with PIN", Mode::Enforce, &[Key, Sms], &local_with_pin, (22_626_978_317, 251_975_373)),
-        ("local, nobody", Mode::Enforce, &[Key, Sms], &unknown, (31_695_499_359, 0)),
-        ("remote", Mode::Enforce, &[Key, Sms], &nothing, (43_523_563, 362_580)),
-        ("by SSH", Mode::Enforce, &[Sms, Key], &by_ssh, (24_926_175, 18)),
-        ("local", Mode::Enforce, &[Sms, Key], &local, (12_688_525_528, 133_864_326)),
+        ("local", Mode::Enforce, &[Key], &local, (10_762_156_985, 86_712_660)),
+        ("local, with PIN", Mode::Enforce, &[Key], &local_with_pin, (10_965_942_997, 72_284_886)),
+        ("local, with PIN, observed", Mode::Observe, &[Key], &local_with_pin, (5_652_490_763, 72_279_972)),
+        ("local, nobody", Mode::Enforce, &[Key], &unknown, (17_267_426_719, 0)),
+        ("remote", Mode::Enforce, &[Key], &nothing, (2_432_045, 17_496)),
+        ("remote, observed", Mode::Observe, &[Key], &nothing, (314_921, 3_888)),
+        ("by SSH", Mode::Enforce, &[Key], &by_ssh, (1_645_295, 7_794)),
+        ("by another SSH key", Mode::Enforce, &[Key], &by_another, (2_432_045, 17_496)),
+        ("local, with PIN", Mode::Enforce, &[Key, Sms], &local_with_pin, (29_654_203_213, 309_003_132)),
+        ("local, nobody", Mode::Enforce, &[Key, Sms], &unknown, (42_567_063_475, 0)),
+        ("remote", Mode::Enforce, &[Key, Sms], &nothing, (45_675_835, 362_580)),
+        ("by SSH", Mode::Enforce, &[Sms, Key], &by_ssh, (26_158_867, 18)),
+        ("local", Mode::Enforce, &[Sms, Key], &local, (15_628_452_352, 154_183_314)),
     ];
     let mut explored = vec![];
     for (name, mode, methods, change, _) in table {
@@ -800,7 +809,9 @@ impl FaultyAboutKeys<'_> {
                 Step::Touch { notice, touch: Touch { pin: None, ..touch } }
             }
             (KeyFault::AsksForThePinAtOnce, Event::Account(..), Step::Touch { .. }) => pin(),
-            (KeyFault::AsksForThePinAgain, Event::Touched(Touched::PinRequired), Step::Ask { .. }) => pin(),
+            (KeyFault::AsksForThePinAgain, Event::Touched(Touched::PinRequired(_)), Step::Ask { .. }) => {
+                pin()
+            }
             (KeyFault::TouchWithoutLight, _, Step::Touch { touch, .. }) => {
                 Step::Touch { notice: Some(Notice::TouchKey), touch }
             }
