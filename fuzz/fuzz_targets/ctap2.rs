@@ -10,6 +10,11 @@ mod assertion;
 #[path = "../../twofa-helper/src/ctap2.rs"]
 mod ctap2;
 
+/// Nobody has the key but the fuzzer.
+mod hid {
+    pub fn pause(_: std::time::Duration) {}
+}
+
 use answer::{Answer, Inbox, Task};
 use assertion::{hash, verify};
 use hidapi::{TALK, Talk};
@@ -139,7 +144,7 @@ fn task(how: u8, has_pin: bool) -> Task {
     let pin = has_pin.then(|| Secret::new(PIN));
     let (rp_id, challenge) = (RP.into(), [7; 32]);
     let ask = if how & 1 == 0 {
-        Ask::Touch(Touch { rp_id, challenge, credentials, pin, time: 1 })
+        Ask::Touch(Touch { rp_id, challenge, credentials, pin: pin.map(|pin| (pin, 0)), time: 1 })
     } else {
         let exclude = credentials;
         Ask::Register(Registration { rp_id, user: "alice".into(), challenge, exclude, pin, time: 1 })

@@ -231,7 +231,11 @@ fn a_key_is_enrolled_from_the_users_own_file() {
         "alice",
         &format!("# at home\n\n{plain}restrict,command=\"echo \\\"x y\\\"\" {blue}"),
     );
-    let said = enroll("saved\n").ok();
+    // The user can write it: the one key in it is not taken unseen.
+    let stopped = enroll("n\n").expect(1);
+    assert!(stopped.stderr.contains(&format!("{} blue", fingerprint(&world, "blue"))), "{stopped:?}");
+    world.admin(&["user", "show", "alice"]).expect(1);
+    let said = enroll("y\nsaved\n").ok();
     assert!(said.contains("with the SSH key `blue` now"), "{said}");
 
     world.authorized_keys("alice", &format!("{blue}{plain}{red}"));
@@ -350,7 +354,7 @@ fn a_key_without_touch_is_for_sshd_to_refuse() {
     world.log.expect_none("accepted ssh-key for bob");
 
     world.authorized_keys("bob", &format!("no-touch-required {}", world.security_key("green", ED25519)));
-    let said = world.run(&["twofa-admin", "enroll", "ssh-key", "bob"]).expect(0);
+    let said = world.run_with_input(&["twofa-admin", "enroll", "ssh-key", "bob"], "y\nsaved\n").expect(0);
     assert!(said.stderr.contains("Its line says no-touch-required."), "{said:?}");
     expect_in(&world.ssh("bob").security_key("green"), "bob");
 }
