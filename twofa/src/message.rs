@@ -113,10 +113,10 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
     }
 }
 
-/// `192.0.2.7, key SHA256:...`
-pub fn device(device: &Device) -> String {
+/// `192.0.2.7, key SHA256:x0bVdOAl...`: enough to know one's own key again.
+fn device(device: &Device) -> String {
     match device.describe() {
-        (network, Some(key)) => format!("{network}, key {key}"),
+        (network, Some(key)) => format!("{network}, key {}...", key.chars().take(15).collect::<String>()),
         (network, None) => network,
     }
 }
