@@ -58,6 +58,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RecoveryCommand,
     },
+    /// Exceptions to the policy, each with a reason and an end
+    Exempt {
+        #[command(subcommand)]
+        command: ExemptCommand,
+    },
     /// Devices that need no code each time
     Trust {
         #[command(subcommand)]
@@ -68,6 +73,53 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TestCommand,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ExemptCommand {
+    /// List them all, ended ones too
+    List,
+    /// Ask a user, or the users of a group, for no second factor until a day is over
+    Add {
+        #[command(flatten)]
+        who: Exempted,
+        /// Only from this network, as in 192.0.2.0/24; may be given several times
+        #[arg(long, value_name = "NETWORK")]
+        from: Vec<String>,
+        /// Why: who looks at the list next year wants to know
+        #[arg(long)]
+        reason: String,
+        /// The last day, or the moment with its offset
+        #[arg(long, value_name = "DATE")]
+        until: String,
+    },
+    /// End all exemptions of a user or group
+    Remove {
+        #[command(flatten)]
+        who: Exempted,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Exempted {
+    #[arg(long)]
+    user: Option<String>,
+    #[arg(long)]
+    group: Option<String>,
+}
+
+impl Exempted {
+    /// As the policy calls it.
+    pub(crate) fn name(&self) -> (&'static str, &str) {
+        match (&self.user, &self.group) {
+            (Some(user), _) => ("user", user),
+            (None, group) => ("group", group.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 #[derive(Subcommand)]

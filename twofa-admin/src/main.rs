@@ -8,6 +8,7 @@ mod context;
 mod doubts;
 mod enroll;
 mod error;
+mod exempt;
 mod init;
 mod keys;
 mod last_login;
@@ -67,6 +68,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::User { command } => users::run(&mut context, command),
         Command::Enroll { command } => enroll::run(&mut context, command),
         Command::Recovery { command } => recovery::run(&mut context, command),
+        Command::Exempt { command } => exempt::run(&mut context, command),
         Command::Trust { command } => trust::run(&mut context, command),
         Command::Test { command } => send::run(&mut context, command),
     }

@@ -82,13 +82,34 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
 
 /// The policy with other values, and its text: checked, and not stored yet.
 pub(crate) fn with(conf: &Path, values: &[String]) -> Result<(Config, String), Error> {
-    let (_, text) = config::read(conf)?;
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        Error::refused(format!("the policy cannot be edited: {}", error.message()), "Correct it by hand.")
-    })?;
+    let mut document = document(conf)?;
     for value in values {
         assign(&mut document, value)?;
     }
+    checked(conf, &document)
+}
+
+/// The policy as text that can be changed without losing its comments.
+pub(crate) fn document(conf: &Path) -> Result<DocumentMut, Error> {
+    let (_, text) = config::read(conf)?;
+    text.parse().map_err(|error: toml_edit::TomlError| {
+        Error::refused(format!("the policy cannot be edited: {}", error.message()), "Correct it by hand.")
+    })
+}
+
+/// Puts a changed policy in force, if it is valid and `check` has nothing against it.
+pub(crate) fn replace(
+    conf: &Path,
+    document: &DocumentMut,
+    check: impl FnOnce(&Config) -> Result<(), Error>,
+) -> Result<Config, Error> {
+    let (config, text) = checked(conf, document)?;
+    check(&config)?;
+    trusted::replace(conf, text.as_bytes(), 0o644)?;
+    Ok(config::read_and_keep(conf)?)
+}
+
+fn checked(conf: &Path, document: &DocumentMut) -> Result<(Config, String), Error> {
     let text = document.to_string();
     let config = config::parse(conf, &text).map_err(|fault| {
         Error::refused(fault.to_string(), "Nothing was changed. `twofa-admin policy show` has every key.")

@@ -3,7 +3,7 @@
 use crate::context::{Context, accounts};
 use crate::error::Error;
 use crate::missing::{self, Missing};
-use crate::{Outcome, doubts, table};
+use crate::{Outcome, doubts, exempt, table};
 use serde::Serialize;
 use twofa::admin::{self, LoginUser};
 use twofa::config;
@@ -23,6 +23,8 @@ struct Status {
     accounts: usize,
     enrolled: usize,
     without_factor: Vec<LoginUser>,
+    /// Who is asked for none.
+    exempt: Vec<String>,
     /// Whom a method of the policy cannot reach.
     missing: Vec<Missing>,
     /// Numbers and addresses that no code came back from.
@@ -76,12 +78,13 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
         accounts: accounts.len(),
         enrolled: accounts.iter().filter(enrolled).count(),
         without_factor: admin::without_factor(&users, &accounts),
+        exempt: exempt::names(&config),
         missing: missing::find(&config.policy, &accounts, &users),
         unconfirmed: names(unconfirmed.collect()),
         locked: names(locked),
         few_recovery_codes: names(few),
         faults,
-        notices: admin::notices(&config.policy),
+        notices: [admin::notices(&config.policy), exempt::ending(&config)].concat(),
     };
     let refuses = config.policy.mode == Mode::Enforce && !status.without_factor.is_empty();
     let found = refuses || !status.missing.is_empty() || !status.faults.is_empty();
@@ -113,6 +116,7 @@ fn text(status: &Status) -> String {
         format!("Store:               {}", status.store),
         format!("Enrolled:            {} of {} accounts", status.enrolled, status.accounts),
         format!("No second factor:    {}", names(&without)),
+        format!("Exempt:              {}", names(&status.exempt)),
         format!("Locked:              {}", names(&status.locked)),
         format!("Few recovery codes:  {}", names(&status.few_recovery_codes)),
     ];
