@@ -3,7 +3,7 @@
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, doubts, missing, sshd, table};
+use crate::{Outcome, doubts, exempt, missing, sshd, table};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Value};
@@ -42,7 +42,8 @@ fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error>
     };
     let (doubts, notices, fault) = match checked {
         Ok(config) => {
-            let notices = admin::notices(&config.policy).into_iter().chain(sshd::notice(&config));
+            let notices = admin::notices(&config.policy).into_iter().chain(exempt::ending(&config));
+            let notices = notices.chain(sshd::notice(&config));
             (doubts::about(&config), notices.collect(), None)
         }
         Err(fault) => (Vec::new(), Vec::new(), Some((fault.to_string(), fault.hint()))),
