@@ -83,3 +83,35 @@ fn is_yes(answer: &[u8]) -> bool {
     let answer = answer.trim_ascii();
     [&b"y"[..], b"yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_yes;
+
+    #[test]
+    fn only_yes_is_yes() {
+        for yes in ["y", "Y", "yes", "YES", "Yes", " y\r\n", "\tyes "] {
+            assert!(is_yes(yes.as_bytes()), "{yes:?}");
+        }
+        let others = [
+            "",
+            " ",
+            "n",
+            "no",
+            "N",
+            "ye",
+            "yess",
+            "yy",
+            "y y",
+            "yes please",
+            "123456",
+            "\u{8}\n\r\u{7f}INCORRECT",
+            "1",
+            "ÿ",
+        ];
+        for other in others {
+            assert!(!is_yes(other.as_bytes()), "{other:?}");
+        }
+        assert!(!is_yes(b"y\0") && !is_yes(&[0xff, b'y']));
+    }
+}

@@ -383,6 +383,8 @@ impl State {
         let mut next = self.clone();
         next.seen = now.max(self.seen);
         next.failures.retain(|failures| !failures.is_over(now));
+        // What was seen to end has ended, even if an administrator sets right the time that was seen.
+        next.devices.retain(|known| next.seen < known.until);
         match change {
             Change::Prove { proof, source, typos } => {
                 // Locks are about guessing. A signature is not guessed: it is neither stopped by them, nor ends them.
@@ -395,7 +397,10 @@ impl State {
                     self.trusted(claim, clock).ok_or(Conflict::Untrusted)?;
                 }
                 next.spend(proof, now)?;
-                next.total = next.total.saturating_sub((*typos).into());
+                // Whoever shares a device's trust forgives nobody's guesses.
+                if !matches!(proof, Proof::Trusted(_)) {
+                    next.total = next.total.saturating_sub((*typos).into());
+                }
             }
             Change::Fail { guess, source } => {
                 self.refuse_if_locked(*guess, *source, limits, now)?;
@@ -423,10 +428,12 @@ impl State {
             Change::Trust(claim) => {
                 let until = now.saturating_add(claim.duration);
                 let Claim { device, password, .. } = claim.clone();
-                next.devices.retain(|known| known.device != device && now < known.until);
+                next.devices.retain(|known| known.device != device);
                 if next.devices.len() >= MAX_DEVICES {
                     let first = next.devices.iter().map(|known| known.until).min();
-                    next.devices.retain(|known| Some(known.until) != first);
+                    if let Some(at) = next.devices.iter().position(|known| Some(known.until) == first) {
+                        next.devices.remove(at);
+                    }
                 }
                 next.devices.push(TrustedDevice { device, since: now, until, password });
             }
@@ -933,6 +940,8 @@ pub(crate) mod tests {
                 send(1, u64::MAX),
                 wrong_sent(1),
                 right_sent(255),
+                trust(Claim { duration: u64::MAX, ..mine() }),
+                come(mine()),
             ] {
                 let _ = maximal().apply(&change, &limits, now);
                 let _ = State::default().apply(&change, &limits, now);
@@ -1088,5 +1097,229 @@ pub(crate) mod tests {
         let proven = after(&locked, 1, &after_typos, NOW);
         assert_eq!(proven.failures, locked.failures);
         assert_eq!(proven.failures_in_all(NOW), LIMITS.total - 2, "but its own typos");
+    }
+
+    fn device(address: &str, key: Option<u8>) -> Option<Device> {
+        let own = ["198.51.100.1", "::ffff:198.51.100.2", "2001:db8:9::1", "127.0.0.1"];
+        let own = own.map(|own| own.parse().unwrap());
+        Device::new(address.parse().unwrap(), key.map(|key| [key; 32]), &own)
+    }
+
+    fn claim(address: &str, days: u64) -> Claim {
+        let device = device(address, Some(1)).unwrap();
+        Claim { device, password: Some([1; 8]), duration: days * DAY }
+    }
+
+    fn mine() -> Claim {
+        claim("192.0.2.7", 1)
+    }
+
+    fn trust(claim: Claim) -> Change {
+        Change::Trust(claim)
+    }
+
+    fn come(claim: Claim) -> Change {
+        Change::Prove { proof: Proof::Trusted(claim), source: home(), typos: 0 }
+    }
+
+    fn is_trusted(state: &State, claim: &Claim, now: u64) -> bool {
+        let is_trusted = state.trusted(claim, now).is_some();
+        let expected = if is_trusted { Ok(()) } else { Err(Conflict::Untrusted) };
+        assert_eq!(state.apply(&come(claim.clone()), &LIMITS, now).map(drop), expected, "{now}");
+        is_trusted
+    }
+
+    #[test]
+    fn an_address_that_others_have_too_is_no_device() {
+        let table = [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("::ffff:192.0.2.7", Some("192.0.2.7")),
+            ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2::/64")),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("127.0.0.1", None),
+            ("127.9.9.9", None),
+            ("::ffff:127.0.0.2", None),
+            ("::1", None),
+            ("169.254.7.7", None),
+            ("::ffff:169.254.7.7", None),
+            ("fe80::1", None),
+            ("febf::1", None),
+            ("0.0.0.0", None),
+            ("::", None),
+            ("::ffff:0.0.0.0", None),
+            ("224.0.0.1", None),
+            ("239.255.255.255", None),
+            ("::ffff:224.0.0.1", None),
+            ("ff02::1", None),
+            ("255.255.255.255", None),
+            ("::ffff:255.255.255.255", None),
+            // The host's own.
+            ("198.51.100.1", None),
+            ("::ffff:198.51.100.1", None),
+            ("198.51.100.2", None),
+            ("2001:db8:9::1", None),
+            // Of somebody in its network.
+            ("198.51.100.3", Some("198.51.100.3")),
+            ("2001:db8:9::2", Some("2001:db8:9::/64")),
+        ];
+        for (address, expected) in table {
+            let network = device(address, None).map(|device| device.describe());
+            assert_eq!(network, expected.map(|network| (network.into(), None)), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_its_network_and_its_key() {
+        let table = [
+            ("192.0.2.7", Some(1), "192.0.2.7", Some(1), true),
+            ("192.0.2.7", Some(1), "::ffff:192.0.2.7", Some(1), true),
+            ("2001:db8:1:2::1", None, "2001:db8:1:2:ffff::9", None, true),
+            ("2001:db8:1:2::1", None, "2001:db8:1:3::1", None, false),
+            ("192.0.2.7", Some(1), "192.0.2.8", Some(1), false),
+            ("192.0.2.7", Some(1), "192.0.2.7", Some(2), false),
+            ("192.0.2.7", Some(1), "192.0.2.7", None, false),
+            ("192.0.2.7", None, "192.0.2.7", Some(1), false),
+        ];
+        for (one, key, other, other_key, same) in table {
+            assert_eq!(
+                device(one, key) == device(other, other_key),
+                same,
+                "{one} {key:?} {other} {other_key:?}"
+            );
+        }
+        let home = device("2001:db8:1:2::1", None).unwrap();
+        assert!(home.is_from("2001:db8:1:2::9".parse().unwrap()));
+        assert!(!home.is_from("2001:db8:1:3::1".parse().unwrap()));
+        let (_, key) = device("192.0.2.7", Some(1)).unwrap().describe();
+        assert_eq!(key.as_deref(), Some("SHA256:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"));
+    }
+
+    /// To the second, and however often it is used.
+    #[test]
+    fn trust_ends_when_it_says() {
+        let given = after(&State::default(), 1, &trust(mine()), NOW);
+        let used =
+            (1..24).fold(given.clone(), |state, hour| after(&state, 1, &come(mine()), NOW + hour * HOUR));
+        for state in [given, used] {
+            assert!(is_trusted(&state, &mine(), NOW + DAY - 1));
+            for late in [0, 1, DAY, 365 * DAY] {
+                assert!(!is_trusted(&state, &mine(), NOW + DAY + late), "{late}");
+            }
+            assert_eq!((state.devices(NOW + DAY - 1).count(), state.devices(NOW + DAY).count()), (1, 0));
+        }
+    }
+
+    #[test]
+    fn no_clock_brings_trust_back() {
+        let given = after(&State::default(), 1, &trust(mine()), NOW);
+        for (time, trusted) in [(NOW - 300, true), (NOW - 301, false), (NOW - DAY, false), (0, false)] {
+            assert_eq!(is_trusted(&given, &mine(), time), trusted, "{time}");
+        }
+        let over = after(&given, 1, &right(7, 0), NOW + DAY);
+        // Also when an administrator forgets, with the failures, what time was seen.
+        for state in [over.clone(), after(&over, 1, &Change::Unlock, NOW)] {
+            for time in [NOW, NOW + 1, NOW + DAY - 1] {
+                assert!(!is_trusted(&state, &mine(), time), "{time}");
+            }
+        }
+        assert!(is_trusted(&after(&given, 1, &Change::Unlock, NOW), &mine(), NOW + 1));
+    }
+
+    #[test]
+    fn trust_is_of_one_password_and_no_longer_than_the_policy_says() {
+        let given = after(&State::default(), 1, &trust(claim("192.0.2.7", 7)), NOW);
+        let longer = |duration| Claim { duration, ..claim("192.0.2.7", 7) };
+        for (duration, trusted) in [(DAY, false), (7 * DAY - 1, false), (7 * DAY, true), (30 * DAY, true)] {
+            assert_eq!(is_trusted(&given, &longer(duration), NOW), trusted, "{duration}");
+        }
+        assert!(!is_trusted(&given, &longer(30 * DAY), NOW + 7 * DAY), "a longer policy lengthens nothing");
+        for (before, now) in [(Some(1), Some(2)), (Some(1), None), (None, Some(1))] {
+            let [before, now] = [before, now]
+                .map(|password: Option<u8>| Claim { password: password.map(|tag| [tag; 8]), ..mine() });
+            let given = after(&State::default(), 1, &trust(before.clone()), NOW);
+            assert!(is_trusted(&given, &before, NOW) && !is_trusted(&given, &now, NOW), "{before:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_ends_all_trust() {
+        let given = after(&State::default(), 1, &trust(mine()), NOW);
+        let given = after(&given, 1, &trust(claim("203.0.113.9", 7)), NOW);
+        let elsewhere = source("203.0.113.5");
+        let recovery = Change::Fail { guess: Guess::Recovery, source: elsewhere };
+        for wrong in
+            [wrong(elsewhere), recovery, Change::Fail { guess: Guess::Sent([1; 32]), source: elsewhere }]
+        {
+            let nearly = after(&given, 4, &wrong, NOW);
+            assert_eq!(nearly.devices(NOW).count(), 2, "{wrong:?}");
+            let locked = after(&nearly, 1, &wrong, NOW);
+            assert_eq!(locked.devices(NOW).count(), 0, "{wrong:?}");
+            assert_eq!(after(&locked, 1, &Change::Unlock, NOW).devices(NOW).count(), 0, "{wrong:?}");
+        }
+        let nearly = State { total: LIMITS.total - 1, last_failure: NOW, ..given };
+        assert_eq!(after(&nearly, 1, &wrong_recovery(), NOW).devices(NOW).count(), 2);
+        assert_eq!(after(&nearly, 1, &wrong(elsewhere), NOW).devices(NOW).count(), 0, "the hard stop");
+    }
+
+    #[test]
+    fn a_lock_stops_a_trusted_device() {
+        let hard = State { total: LIMITS.total, last_failure: NOW, ..State::default() };
+        let locked = after(&State::default(), 5, &wrong_recovery(), NOW);
+        for (state, lock) in [(hard, Lock::Total), (locked, Lock::Address(NOW + 900))] {
+            let given = after(&state, 1, &trust(mine()), NOW);
+            assert_eq!(given.apply(&come(mine()), &LIMITS, NOW), Err(Conflict::Locked(lock)));
+        }
+    }
+
+    #[test]
+    fn a_trusted_device_proves_and_changes_nothing_else() {
+        let state = after(&State::default(), 4, &wrong(home()), NOW);
+        let state = after(&state, 1, &send(1, 300), NOW);
+        let state = after(&state, 1, &trust(mine()), NOW);
+        for typos in [0, 3] {
+            let come = Change::Prove { proof: Proof::Trusted(mine()), source: home(), typos };
+            assert_eq!(state.apply(&come, &LIMITS, NOW), Ok(state.clone()), "{typos}");
+            let later = State { seen: NOW + 60, ..state.clone() };
+            assert_eq!(state.apply(&come, &LIMITS, NOW + 60), Ok(later), "{typos}");
+        }
+    }
+
+    #[test]
+    fn of_nine_devices_the_one_that_ends_first_goes() {
+        let of = |n: u16, days| claim(&format!("192.0.2.{n}"), days);
+        let all = (0..8).fold(State::default(), |state, n| {
+            let days = if n == 5 { 1 } else { 7 };
+            after(&state, 1, &trust(of(n, days)), NOW)
+        });
+        assert_eq!(all.devices(NOW).count(), MAX_DEVICES);
+        let again = after(&all, 1, &trust(of(3, 7)), NOW + 60);
+        assert_eq!(again.devices(NOW + 60).count(), MAX_DEVICES, "given again is none more");
+        assert_eq!(again.trusted(&of(3, 7), NOW + 60).unwrap().until, NOW + 60 + 7 * DAY);
+        let shorter = after(&all, 1, &trust(of(3, 1)), NOW);
+        assert_eq!(shorter.trusted(&of(3, 1), NOW).unwrap().until, NOW + DAY, "nor longer than it says");
+        let nine = after(&all, 1, &trust(of(9, 7)), NOW + 60);
+        assert_eq!(nine.devices(NOW + 60).count(), MAX_DEVICES);
+        assert!(nine.trusted(&of(5, 7), NOW + 60).is_none());
+        // Of those that end in one second, one goes.
+        let ten = after(&nine, 1, &trust(of(10, 7)), NOW + 60);
+        assert_eq!(ten.devices(NOW + 60).count(), MAX_DEVICES);
+        assert!(ten.trusted(&of(0, 7), NOW + 60).is_none() && ten.trusted(&of(1, 7), NOW + 60).is_some());
+        let later = after(&all, 1, &trust(of(9, 7)), NOW + DAY);
+        assert_eq!(later.devices(NOW + DAY).count(), MAX_DEVICES, "what is over takes no room");
+        assert!(later.trusted(&of(0, 7), NOW + DAY).is_some());
+    }
+
+    #[test]
+    fn trust_ends_in_the_devices_that_are_meant() {
+        let mut state = after(&State::default(), 1, &trust(mine()), NOW);
+        state = after(&state, 1, &trust(claim("2001:db8::1", 1)), NOW);
+        let from = |address: &str| {
+            let address = address.parse().unwrap();
+            move |device: &Device| device.is_from(address)
+        };
+        assert_eq!(state.distrust(from("192.0.2.8")), 0);
+        assert_eq!(state.distrust(from("2001:db8::77")), 1);
+        assert!(state.trusted(&mine(), NOW).is_some());
+        assert_eq!((state.distrust(|_| true), state.devices(NOW).count()), (1, 0));
     }
 }

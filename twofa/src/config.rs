@@ -746,6 +746,34 @@ mod tests {
         }
     }
 
+    /// Whatever the broken file says.
+    #[test]
+    fn a_stale_copy_trusts_no_device() {
+        for duration in ["1 day", "1 week", "30 days"] {
+            let trust = format!("{MINIMAL}[trust]\nduration = \"{duration}\"\noffer = \"always\"\n");
+            let mut policy = parse(&trust).unwrap().policy;
+            distrust(&mut policy, &format!("{trust}typo"));
+            assert_eq!(policy.trust.duration, None, "{duration}");
+        }
+    }
+
+    #[test]
+    fn devices_are_trusted_for_so_long_as_the_policy_says() {
+        let table = [
+            ("", None, false),
+            ("[trust]", None, false),
+            ("[trust]\nduration = \"single-sign-on\"\noffer = \"ask\"", None, false),
+            ("[trust]\noffer = \"always\"", None, true),
+            ("[trust]\nduration = \"1 day\"", Some(86_400), false),
+            ("[trust]\nduration = \"1 week\"\noffer = \"always\"", Some(604_800), true),
+            ("[trust]\nduration = \"30 days\"\noffer = \"ask\"", Some(2_592_000), false),
+        ];
+        for (text, duration, always) in table {
+            let trust = parse(&format!("{MINIMAL}{text}\n")).unwrap().policy.trust;
+            assert_eq!(trust, TrustRules { duration, always }, "{text}");
+        }
+    }
+
     const MINIMAL: &str = "version = 1\nmethods = [\"app\"]\nservices = [\"sshd\"]\n";
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -799,6 +827,17 @@ mod tests {
             ("[key]\nrp_id = \"\"", "must have 1 to 64 letters"),
             ("[key]\nrp_id = \"Host Name\"", "must have 1 to 64 letters"),
             ("[key]\npin = \"yes\"", "expected a boolean"),
+            (
+                "[trust]\nduration = \"2 days\"",
+                "/p:5: `duration = \"2 days\"`: unknown variant `2 days`, expected one of `single-sign-on`, `1 day`",
+            ),
+            ("[trust]\nduration = \"30d\"", "/p:5: `duration = \"30d\"`: unknown variant"),
+            ("[trust]\nduration = \"\"", "/p:5: `duration = \"\"`: unknown variant"),
+            ("[trust]\nduration = \"1 Day\"", "unknown variant `1 Day`"),
+            ("[trust]\nduration = 1", "/p:5: `duration = 1`: "),
+            ("[trust]\noffer = \"never\"", "/p:5: `offer = \"never\"`: unknown variant `never`, expected"),
+            ("[trust]\noffer = true", "/p:5: `offer = true`: "),
+            ("[trust]\ndurations = \"1 day\"", "/p:5: `durations = \"1 day\"`: unknown field `durations`"),
             ("helper = \"helper\"", "must be an absolute path"),
             ("[store]\npath = \"twofa.db\"", "must be an absolute path"),
             ("[store]\nkey = \"/etc/../home/k\"", "must be an absolute path"),

@@ -359,6 +359,15 @@ mod tests {
         assert_eq!(quote(&"x".repeat(70_000)).len(), MAX_WORDS + 5);
     }
 
+    #[test]
+    fn a_login_from_a_trusted_device_says_so() {
+        let who = Who { user: "al ice", address: Some([192, 0, 2, 9].into()), ..Who::default() };
+        assert_eq!(
+            admitted(&Admission::Trusted { until: 1_795_298_580 }, &who),
+            "accepted trusted device for al\\x20ice from 192.0.2.9 until=2026-11-21T22:03:00Z"
+        );
+    }
+
     /// The line of pam_unix, so that fail2ban's `sshd` filter finds `rhost=`.
     #[test]
     fn a_failure_reads_like_pam_unix() {

@@ -113,9 +113,10 @@ impl<'a> Login<'a> {
                 self.begin_asking(now)
             }
             (Stage::Offering(admission), Event::Confirmed(yes)) => self.offered(admission, yes),
-            (Stage::Offering(admission), Event::Answer(_) | Event::NoAnswer | Event::Gone) => {
-                self.offered(admission, false)
-            }
+            (
+                Stage::Offering(admission),
+                Event::Answer(_) | Event::Pin(_) | Event::NoAnswer | Event::Gone,
+            ) => self.offered(admission, false),
             (Stage::Trusting(admission), Event::Committed(state)) => {
                 self.trusting(admission, Some(&state), now)
             }
@@ -126,9 +127,9 @@ impl<'a> Login<'a> {
             (Stage::Proving(Admission::Key { .. }), Event::Conflict(Conflict::CounterBack(key))) => {
                 self.suspend(key)
             }
-            // A signature is neither used nor late.
+            // A signature is neither used nor late, and nor is a device.
             (
-                Stage::Proving(Admission::Key { .. } | Admission::SshKey { .. }),
+                Stage::Proving(Admission::Key { .. } | Admission::SshKey { .. } | Admission::Trusted { .. }),
                 Event::Conflict(Conflict::Used | Conflict::Expired | Conflict::Superseded),
             ) => self.refuse(Refusal::Unavailable),
             (Stage::Proving(_) | Stage::Failing(_), Event::Conflict(conflict)) => self.clash(conflict),

@@ -267,6 +267,27 @@ mod tests {
     }
 
     #[test]
+    fn trust_is_offered_and_told_with_its_device_and_end() {
+        let device = |address: &str, key| Device::new(address.parse().unwrap(), key, &[]).unwrap();
+        let (plain, with_key) = (device("192.0.2.7", None), device("2001:db8:1:2::9", Some([1; 32])));
+        let offered = |device, duration| super::prompt(&Prompt::Trust { device, duration });
+        assert_eq!(offered(plain.clone(), 86_400), "Trust this device (192.0.2.7) for 1 day? [y/N]: ");
+        assert_eq!(offered(plain.clone(), 604_800), "Trust this device (192.0.2.7) for 1 week? [y/N]: ");
+        assert_eq!(
+            offered(with_key.clone(), 2_592_000),
+            "Trust this device (2001:db8:1:2::/64, key SHA256:AQEBAQEB...) for 30 days? [y/N]: "
+        );
+        // Rounded down: at 22:03 it is over.
+        let told = |device, until| super::notice(&Notice::Trusted { device, until }, Some("never here"));
+        let expected = "This device (192.0.2.7) is trusted until 2026-11-21 22:03 UTC.";
+        for until in [1_795_298_580, 1_795_298_581, 1_795_298_639] {
+            assert_eq!(told(plain.clone(), until), expected, "{until}");
+        }
+        let longest = device("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", Some([255; 32]));
+        assert!(offered(longest.clone(), 2_592_000).len() < 512 && told(longest, u64::MAX).len() < 512);
+    }
+
+    #[test]
     fn a_message_names_host_user_address_and_expiry() {
         let request = Request {
             service: "sshd".into(),

@@ -468,6 +468,7 @@ mod tests {
             sms: None,
             email: None,
             key: KeyRules { rp_id: "twofa".into(), pin: false },
+            trust: TrustRules::default(),
             helper: "/usr/libexec/twofa/twofa-helper".into(),
             app: AppRules {
                 shape: Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 },

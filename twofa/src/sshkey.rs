@@ -185,9 +185,9 @@ pub fn fingerprint(sha256: &[u8; 32]) -> String {
 pub fn last_accepted(info: &str) -> Option<[u8; 32]> {
     let blob = |line: &str| {
         let mut words = line.strip_prefix("publickey ")?.split(' ');
-        let (_kind, blob) = (words.next()?, words.next()?);
-        let alone = words.next().is_none() && blob.len() <= MAX_BLOB;
-        if alone { STANDARD.decode(blob).ok() } else { None }
+        let (kind, blob) = (words.next()?, words.next()?);
+        let whole = !kind.is_empty() && !blob.is_empty() && words.next().is_none();
+        if whole && blob.len() <= MAX_BLOB { STANDARD.decode(blob).ok() } else { None }
     };
     let last = info.lines().filter_map(blob).next_back().filter(|_| info.len() <= MAX_INFO)?;
     Some(Sha256::digest(last).into())
@@ -348,5 +348,54 @@ mod tests {
         assert!(!read(vec![]) && !read([ed25519(1), vec![0]].concat()));
         let certificate = blob(&[b"sk-ssh-ed25519-cert-v01@openssh.com", &[9; 32], &[1; 32], b"ssh:"]);
         assert!(!read(certificate), "what is kept is the key that it is for");
+    }
+
+    #[test]
+    fn the_last_key_that_sshd_accepted_is_known_again() {
+        let plain = blob(&[b"ssh-ed25519", &[1; 32]]);
+        let sha256 = |blob: &[u8]| Some(Sha256::digest(blob).into());
+        let ordinary = info("ssh-ed25519", &plain);
+        let of_security_key = info("sk-ssh-ed25519@openssh.com", &ed25519(1));
+        let encoded = STANDARD.encode(&plain);
+        let table = [
+            (String::new(), None),
+            (ordinary.clone(), sha256(&plain)),
+            (ordinary.trim_end().into(), sha256(&plain)),
+            (ordinary.clone() + &of_security_key, sha256(&ed25519(1))),
+            (of_security_key.clone() + &ordinary, sha256(&plain)),
+            (of_security_key.clone() + &info("ecdsa-sha2-nistp256", b"any"), sha256(b"any")),
+            (format!("password\n{ordinary}keyboard-interactive/pam\n"), sha256(&plain)),
+        ];
+        for (info, expected) in table {
+            assert_eq!(last_accepted(&info), expected, "{info}");
+        }
+        assert_eq!(fingerprint(&last_accepted(&of_security_key).unwrap()), SkKey(ed25519(1)).fingerprint());
+        let malformed = [
+            "publickey".into(),
+            "publickey ".into(),
+            "publickey ssh-ed25519".into(),
+            "publickey ssh-ed25519 ".into(),
+            format!("publickey  {encoded}"),
+            format!("publickey  ssh-ed25519 {encoded}"),
+            format!("publickey ssh-ed25519 {encoded} more"),
+            format!("publickey ssh-ed25519 {encoded} "),
+            format!(" publickey ssh-ed25519 {encoded}"),
+            format!("publickeys ssh-ed25519 {encoded}"),
+            format!("hostbased ssh-ed25519 {encoded}"),
+            format!("publickey ssh-ed25519 {encoded}="),
+            "publickey ssh-ed25519 !!!!".into(),
+            format!("publickey ssh-ed25519 {}", "A".repeat(MAX_BLOB + 4)),
+        ];
+        for line in malformed {
+            assert_eq!(last_accepted(&line), None, "{line:.80}");
+            assert_eq!(
+                last_accepted(&format!("{of_security_key}{line}\n")),
+                sha256(&ed25519(1)),
+                "{line:.80}"
+            );
+        }
+        let longest = "\n".repeat(MAX_INFO - ordinary.len()) + &ordinary;
+        assert_eq!((last_accepted(&longest), longest.len()), (sha256(&plain), MAX_INFO));
+        assert_eq!(last_accepted(&format!("\n{longest}")), None);
     }
 }

@@ -74,7 +74,10 @@ pub fn own_addresses() -> Option<Vec<IpAddr>> {
 /// What the password of a user in /etc/shadow is known by: another one with another password. Nothing for users of
 /// other name services, whose passwords nobody here can tell apart.
 pub fn password_tag(user: &str) -> Option<PasswordTag> {
-    let shadow = Zeroizing::new(fs::read("/etc/shadow").ok()?);
+    tag_of(&Zeroizing::new(fs::read("/etc/shadow").ok()?), user)
+}
+
+fn tag_of(shadow: &[u8], user: &str) -> Option<PasswordTag> {
     let line = shadow
         .split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(user.as_bytes())?.strip_prefix(b":"))?;
@@ -257,6 +260,7 @@ fn groups_of(user: &User, wanted: &[&str]) -> Result<Vec<String>, LookupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::UdpSocket;
 
     #[test]
     fn users_are_found_by_their_exact_name() {
@@ -293,5 +297,48 @@ mod tests {
     #[test]
     fn a_missing_group_is_an_error() {
         assert!(user("root", ["no-such-group"].into_iter()).is_err());
+    }
+
+    /// What is bound to is this host's: its addresses can be, others cannot.
+    #[test]
+    fn own_addresses_are_those_of_this_host() {
+        let own = own_addresses().unwrap();
+        for address in own.iter().filter(|address| address.is_ipv4()) {
+            assert!(UdpSocket::bind((*address, 0)).is_ok(), "{address}");
+        }
+        for address in [[127, 0, 0, 1], [192, 0, 2, 7]].map(IpAddr::from) {
+            let is_own = UdpSocket::bind((address, 0)).is_ok();
+            assert_eq!(own.contains(&address), is_own, "{address}");
+        }
+    }
+
+    #[test]
+    fn another_password_has_another_tag() {
+        let of = |line: &str| {
+            let shadow = format!("root:*:20000:0:99999:7:::\n{line}\nbob:$y$bob:20000:0:99999:7:::\n");
+            tag_of(shadow.as_bytes(), "alice")
+        };
+        let tag = of("alice:$y$one:20000:0:99999:7:::");
+        assert!(tag.is_some());
+        let same =
+            ["alice:$y$one:20000:1:9:9:9:9:9", "alice:$y$one:20000", "alicex:$y$two:1:\nalice:$y$one:20000:"];
+        for line in same {
+            assert_eq!(of(line), tag, "{line}");
+        }
+        // Another password, the same given again on another day, a locked one, a deleted one.
+        let others =
+            ["alice:$y$two:20000:", "alice:$y$one:20001:", "alice:!$y$one:20000:", "alice::20000:", "alice:"];
+        let mut tags: Vec<_> = others.map(of).into_iter().chain([tag]).collect();
+        assert!(tags.iter().all(Option::is_some));
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 6);
+        for line in
+            ["", "alic:$y$one:20000:", "alicex:$y$one:20000:", "Alice:$y$one:20000:", " alice:$y$one:20000:"]
+        {
+            assert_eq!(of(line), None, "{line}");
+        }
+        assert_eq!(tag_of(b"", "alice"), None);
+        assert_eq!(password_tag("no-such-user"), None);
     }
 }

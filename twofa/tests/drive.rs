@@ -6,11 +6,11 @@ mod common;
 use common::{NOW, UID, USER};
 use std::cell::{Cell, RefCell};
 use std::thread;
-use twofa::account::{Account, Cap, Change, Conflict, Factors, Lock, State};
+use twofa::account::{Account, Cap, Change, Claim, Conflict, Device, Factors, Lock, State};
 use twofa::code::{Answer, Secret, Word};
 use twofa::drive;
 use twofa::login::{Admission, Delivery, Event, Login, Notice, Prompt, Refusal, Verdict};
-use twofa::policy::{Method, Mode, Policy, Recipient, Request};
+use twofa::policy::{Method, Mode, Policy, Recipient, Request, TrustRules};
 use twofa::ports::{Conversation, Courier, Keys, Store};
 use twofa::token::{Touch, Touched};
 
@@ -26,6 +26,8 @@ enum Line {
     },
     /// A message is counted.
     Count(Event),
+    /// The device is trusted from now on.
+    Trust(Event),
     /// The code of this number is sent.
     Deliver(u8, Event),
     /// Keys are asked for a signature of the challenge of this number.
@@ -34,7 +36,7 @@ enum Line {
     SignWith(&'static [u8], u8, Event),
 }
 
-use Line::{Ask, Commit, Count, Deliver, Read, Sign, SignWith, Tell};
+use Line::{Ask, Commit, Count, Deliver, Read, Sign, SignWith, Tell, Trust};
 
 /// Store, user and gateway in one, reading from one script, so that the order of all is held. All of it has to be
 /// used.
@@ -65,6 +67,7 @@ impl Store for &Script {
         assert!(now > NOW, "the time is asked for again");
         match self.next("a commit") {
             Count(event) if matches!(change, Change::Send { .. }) => event,
+            Trust(event) if matches!(change, Change::Trust(_)) => event,
             Commit { proves, event } if proves == matches!(change, Change::Prove { .. }) => event,
             _ => panic!("out of turn: {change:?}"),
         }
@@ -417,6 +420,50 @@ fn a_pin_is_typed_before_a_key_blinks() {
     policy.key.pin = true;
     for (expected, lines) in table {
         assert_eq!(run_by(&policy, &local, lines), expected);
+    }
+}
+
+/// Who comes from a trusted device sees nothing at all: programs that copy files would take it for theirs.
+#[test]
+fn a_device_is_trusted_once_and_then_asked_nothing() {
+    let device = Device::new(common::address(), Some([1; 32]), &[]).unwrap();
+    let claim = Claim { device: device.clone(), password: Some([1; 8]), duration: 86_400 };
+    let trusting = State::default().apply(&Change::Trust(claim.clone()), &common::LIMITS, NOW).unwrap();
+    let until = NOW + 86_400;
+    let factors = common::factors();
+    let account = Account { user: USER.into(), uid: UID, generation: 1, factors };
+    let known = || Read(Event::Account(Some(Box::new((account.clone(), trusting.clone()))), 0));
+    let stored_trust = || Trust(Event::Committed(Box::new(trusting.clone())));
+    let offered = |event| Ask(Prompt::Trust { device: device.clone(), duration: 86_400 }, event);
+    let told = || Tell(Notice::Trusted { device: device.clone(), until });
+    let code = || [enrolled(), answered(common::right_code()), stored(true)].into_iter();
+    let untrusted = || Commit { proves: true, event: Event::Conflict(Conflict::Untrusted) };
+    let known_verdict = || Verdict::Admit(Admission::Trusted { until });
+    let table = [
+        (false, app(), code().chain([offered(Event::Confirmed(true)), stored_trust(), told()]).collect()),
+        (false, app(), code().chain([offered(Event::Confirmed(false))]).collect()),
+        (false, app(), code().chain([offered(Event::Gone)]).collect()),
+        (false, app(), code().chain([offered(Event::Confirmed(true)), Trust(Event::Failed)]).collect()),
+        (true, app(), code().chain([stored_trust(), told()]).collect()),
+        (false, known_verdict(), vec![known(), stored(true)]),
+        (true, known_verdict(), vec![known(), stored(true)]),
+        (
+            true,
+            app(),
+            vec![
+                known(),
+                untrusted(),
+                answered(common::right_code()),
+                stored(true),
+                Trust(Event::Conflict(Conflict::Changed)),
+            ],
+        ),
+    ];
+    for (always, expected, lines) in table {
+        let mut policy = common::policy(Mode::Enforce);
+        policy.trust = TrustRules { duration: Some(86_400), always };
+        let request = Request { claim: Some(claim.clone()), ..common::request() };
+        assert_eq!(run_by(&policy, &request, lines), expected);
     }
 }
 

@@ -7,11 +7,12 @@ mod common;
 use common::{DECOY, LIMITS, NOW, UID, USER};
 use std::path::Path;
 use twofa::account::{
-    Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State,
+    Account, Cap, Change, Claim, Conflict, Device, Factors, Guess, Limits, Lock, Proof, SendLimits, Source,
+    Spent, State,
 };
 use twofa::code::{Answer, Secret, Word};
 use twofa::contact::{Address, Number};
-use twofa::login::{Event, Login, Prompt, Step};
+use twofa::login::{Event, Login, Notice, Prompt, Step};
 use twofa::policy::{Method, Mode};
 use twofa::token::Touched;
 use twofa::{admin, config, log};
@@ -205,6 +206,12 @@ fn a_state_of_noise_is_judged() {
         let state = state.apply(&send, &LIMITS, NOW + 10 * u64::from(n)).unwrap();
         state.apply(&Change::Fail { guess: Guess::Sent([n; 32]), source }, &LIMITS, NOW).unwrap()
     });
+    let trust = |n, duration| {
+        let device = Device::new([192, 0, 2, n].into(), Some([n; 32]), &[]).unwrap();
+        Claim { device, password: Some([n; 8]), duration }
+    };
+    let full = (0..4)
+        .fold(full, |state, n| state.apply(&Change::Trust(trust(n, 86_400)), &LIMITS, NOW + 40).unwrap());
     let full = postcard::to_allocvec(&full).unwrap();
     let mut judged = 0;
     for _ in 0..ROUNDS {
@@ -224,6 +231,8 @@ fn a_state_of_noise_is_judged() {
             Change::Prove { proof: Proof::App(vec![Spent { app: 1, step: noise.next() }]), source, typos: 9 },
             Change::Fail { guess: Guess::Sent(tag), source },
             Change::Unlock,
+            Change::Trust(trust(n, noise.next())),
+            Change::Prove { proof: Proof::Trusted(trust(n, 86_400)), source, typos: 1 },
         ];
         let time = *noise.pick(&[0, NOW, u64::MAX]);
         if let Ok(next) = state.apply(noise.pick(&changes), noise.pick(&limits), time) {
@@ -255,6 +264,10 @@ fn a_login_of_noise_ends() {
     let seed = common::seed(1);
     let (mut admitted, mut longest) = (0, 0);
     let (mut touched, mut suspended) = (0, 0);
+    let (mut trusted, mut told) = (0, 0);
+    let device = Device::new(common::address(), None, &[]).unwrap();
+    let claim = Claim { device, password: None, duration: 86_400 };
+    let trusting = State::default().apply(&Change::Trust(claim.clone()), &LIMITS, NOW).unwrap();
     for _ in 0..ROUNDS / 2 {
         let mode = *noise.pick(&[Mode::Enforce, Mode::Observe]);
         let mut policy = common::policy_of(mode, noise.pick::<&[Method]>(&methods));
@@ -262,6 +275,9 @@ fn a_login_of_noise_ends() {
         let mut request = common::request();
         request.first_factor = noise.below(4) > 0;
         request.local = noise.below(2) > 0;
+        policy.trust.duration = Some(86_400).filter(|_| noise.below(2) > 0);
+        policy.trust.always = noise.below(2) > 0;
+        request.claim = Some(claim.clone()).filter(|_| noise.below(4) > 0);
         let mut login = Login::new(&policy, &request, &seed);
         let (mut time, mut event, mut steps) = (NOW, Event::Begin, 0);
         loop {
@@ -272,7 +288,9 @@ fn a_login_of_noise_ends() {
             time += noise.next() % 30;
             let stray = noise.below(40) == 0;
             event = match step {
-                Step::Finish { verdict, .. } => {
+                Step::Finish { notice, verdict } => {
+                    trusted += u32::from(format!("{verdict:?}").starts_with("Admit(Trusted"));
+                    told += u32::from(matches!(notice, Some(Notice::Trusted { .. })));
                     touched += u32::from(format!("{verdict:?}").starts_with("Admit(Key"));
                     admitted += u32::from(format!("{verdict:?}").starts_with("Admit(Sent"));
                     break;
@@ -281,13 +299,21 @@ fn a_login_of_noise_ends() {
                 Step::Read => {
                     let factors = noise.pick(&known).clone();
                     let account = Account { user: USER.into(), uid: UID, generation: 1, factors };
-                    let found = (noise.below(4) > 0).then(|| Box::new((account, State::default())));
+                    let state = if noise.below(4) > 0 { State::default() } else { trusting.clone() };
+                    let found = (noise.below(4) > 0).then(|| Box::new((account, state)));
                     Event::Account(found, DECOY)
                 }
                 Step::Ask { prompt: Prompt::Pin { .. }, .. } if noise.below(2) > 0 => {
                     Event::Pin(Secret::new(noise.bytes(8)))
                 }
+                Step::Ask { prompt: Prompt::Trust { .. }, .. } => Event::Confirmed(noise.below(2) > 0),
                 Step::Ask { .. } => Event::Answer(answers(&mut noise, &seed)),
+                Step::Commit(Change::Prove { proof: Proof::Trusted(_), .. }) if noise.below(2) == 0 => {
+                    Event::Conflict(Conflict::Untrusted)
+                }
+                Step::Commit(Change::Trust(_)) if noise.below(2) == 0 => {
+                    Event::Committed(Box::new(trusting.clone()))
+                }
                 Step::Commit(Change::Prove { proof: Proof::Key { .. }, .. }) if noise.below(3) == 0 => {
                     Event::Conflict(Conflict::CounterBack(*noise.pick(&[1, 2, 9])))
                 }
@@ -303,6 +329,7 @@ fn a_login_of_noise_ends() {
         longest = longest.max(steps);
     }
     assert!(admitted > 100 && longest > 15, "{admitted} admitted, {longest} steps at most");
+    assert!(trusted > 100 && told > 10, "{trusted} admitted as trusted, {told} trusted from then on");
     assert!(touched > 40 && suspended > 20, "{touched} admitted by a key, {suspended} suspended");
 }
 
@@ -369,6 +396,8 @@ fn strays(noise: &mut Noise) -> Event {
         Event::Conflict(Conflict::CounterBack(1)),
         Event::Touched(Touched::Signed { credential: 0, counter: 1 }),
         Event::Pin(Secret::new(*b"1234")),
+        Event::Confirmed(true),
+        Event::Conflict(Conflict::Untrusted),
     ];
     noise.pick(&strays).clone()
 }

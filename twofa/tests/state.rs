@@ -8,7 +8,10 @@
 )]
 
 use std::net::IpAddr;
-use twofa::account::{Cap, Change, Conflict, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State};
+use twofa::account::{
+    Cap, Change, Claim, Conflict, Device, Guess, Limits, Lock, MAX_DEVICES, Proof, SendLimits, Source, Spent,
+    State,
+};
 
 const NOW: u64 = 1_795_298_625;
 const MINUTE: u64 = 60;
@@ -38,6 +41,24 @@ struct Model {
     /// The highest time seen.
     high: u64,
     accepted: Vec<(u64, Change)>,
+    /// The same while trust was given, with the highest time seen at each, and whether it locked or stopped anybody.
+    trail: Vec<Trail>,
+}
+
+#[derive(Clone)]
+struct Trail {
+    time: u64,
+    high: u64,
+    locks: bool,
+    change: Change,
+}
+
+/// Trust that was given, and not taken back.
+#[derive(Clone, PartialEq)]
+struct Given {
+    claim: Claim,
+    since: u64,
+    until: u64,
 }
 
 /// A mistake in the model, to see that the comparison finds it.
@@ -67,6 +88,24 @@ enum Fault {
     LockStopsAKey,
     KeyEndsALock,
     KeyForgivesNoTypo,
+    UseProlongs,
+    TrustOutlivesALock,
+    TrustOutlivesTheHardStop,
+    ClockSetBackTrustsAgain,
+    UnlockTrustsAgain,
+    TrustedASecondMore,
+    TrustedBeforeItWasGiven,
+    AnyDurationWillDo,
+    AnyPasswordWillDo,
+    AnyNetworkWillDo,
+    AnyKeyWillDo,
+    LockedDeviceProves,
+    DeviceEndsALock,
+    DeviceForgivesTypos,
+    NineDevices,
+    AllThatEndFirstGo,
+    LastToEndGoes,
+    GivenAgainIsKept,
 }
 
 /// What the failures of one address come to.
@@ -86,7 +125,7 @@ struct Sent {
 
 impl Model {
     fn new(limits: Limits, fault: Option<Fault>) -> Self {
-        Self { limits, fault, high: 0, accepted: vec![] }
+        Self { limits, fault, high: 0, accepted: vec![], trail: vec![] }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -106,7 +145,13 @@ impl Model {
     fn judge(&self, change: &Change, clock: u64) -> Result<(), Conflict> {
         let time = self.time(clock);
         match change {
-            Change::Unlock | Change::Suspend(_) => Ok(()),
+            Change::Unlock | Change::Suspend(_) | Change::Trust(_) => Ok(()),
+            Change::Prove { proof: Proof::Trusted(claim), source, .. } => {
+                if !self.has(Fault::LockedDeviceProves) {
+                    self.refuse_locked(*source, time)?;
+                }
+                self.trusted(claim, clock).map(drop).ok_or(Conflict::Untrusted)
+            }
             // Locks are about guessing, and no signature is guessed.
             Change::Prove { proof: Proof::Key { .. } | Proof::SshKey, source, .. }
                 if self.has(Fault::LockStopsAKey) && self.lock(*source, time).is_some() =>
@@ -228,8 +273,80 @@ impl Model {
 
     fn accept(&mut self, change: &Change, clock: u64) {
         let time = self.time(clock);
-        self.high = if *change == Change::Unlock { clock } else { self.high.max(time) };
+        let high = self.high.max(time);
+        self.high = if *change == Change::Unlock { clock } else { high };
+        let before = if let Change::Fail { source, .. } = change { self.address(*source).until } else { 0 };
         self.accepted.push((time, change.clone()));
+        if self.trail.is_empty() && !matches!(change, Change::Trust(_)) {
+            return;
+        }
+        let locks = match change {
+            Change::Fail { guess, source } => {
+                let address = self.address(*source).until != before;
+                let hard = *guess != Guess::Recovery && self.total(time) >= self.limits.total;
+                address && !self.has(Fault::TrustOutlivesALock)
+                    || hard && !self.has(Fault::TrustOutlivesTheHardStop)
+            }
+            _ => false,
+        };
+        self.trail.push(Trail { time, high, locks, change: change.clone() });
+    }
+
+    /// All trust that neither ended at a time that was seen, nor was given up for other trust, nor ended by a lock.
+    fn given(&self) -> Vec<Given> {
+        let mut given: Vec<Given> = vec![];
+        for Trail { time, high, locks, change } in &self.trail {
+            if *change != Change::Unlock || !self.has(Fault::UnlockTrustsAgain) {
+                given.retain(|one| *high < one.until || self.has(Fault::ClockSetBackTrustsAgain));
+            }
+            match change {
+                Change::Trust(claim) => {
+                    if !self.has(Fault::GivenAgainIsKept) {
+                        given.retain(|one| one.claim.device != claim.device);
+                    }
+                    self.make_room(&mut given);
+                    given.push(Given { claim: claim.clone(), since: *time, until: time + claim.duration });
+                }
+                Change::Prove { proof: Proof::Trusted(claim), .. } if self.has(Fault::UseProlongs) => {
+                    given.iter_mut().filter(|one| one.claim.device == claim.device).for_each(|one| {
+                        one.until = time + one.claim.duration;
+                    });
+                }
+                _ if *locks => given.clear(),
+                _ => {}
+            }
+        }
+        given
+    }
+
+    /// Eight at most: what ends first goes, and of those that end at once what was given first.
+    fn make_room(&self, given: &mut Vec<Given>) {
+        if given.len() < MAX_DEVICES || self.has(Fault::NineDevices) {
+            return;
+        }
+        let ends = given.iter().map(|one| one.until);
+        let end = if self.has(Fault::LastToEndGoes) { ends.max() } else { ends.min() }.unwrap();
+        if self.has(Fault::AllThatEndFirstGo) {
+            given.retain(|one| one.until != end);
+        } else {
+            given.remove(given.iter().position(|one| one.until == end).unwrap());
+        }
+    }
+
+    fn trusted(&self, claim: &Claim, clock: u64) -> Option<Given> {
+        let high = if self.has(Fault::ClockSetBackTrustsAgain) { clock } else { self.high.max(clock) };
+        let more = u64::from(self.has(Fault::TrustedASecondMore));
+        self.given().into_iter().find(|one| {
+            let device = match self.fault {
+                Some(Fault::AnyNetworkWillDo) => key_of(&one.claim) == key_of(claim),
+                Some(Fault::AnyKeyWillDo) => one.claim.device.describe().0 == claim.device.describe().0,
+                _ => one.claim.device == claim.device,
+            };
+            let begun = one.since <= clock + 5 * MINUTE || self.has(Fault::TrustedBeforeItWasGiven);
+            let as_long = one.claim.duration <= claim.duration || self.has(Fault::AnyDurationWillDo);
+            let password = one.claim.password == claim.password || self.has(Fault::AnyPasswordWillDo);
+            device && begun && high < one.until + more && as_long && password
+        })
     }
 
     fn refuse_locked(&self, source: Source, time: u64) -> Result<(), Conflict> {
@@ -289,6 +406,7 @@ impl Model {
                 }
                 Change::Prove { proof: Proof::Key { .. } | Proof::SshKey, .. }
                     if !self.has(Fault::KeyEndsALock) => {}
+                Change::Prove { proof: Proof::Trusted(_), .. } if !self.has(Fault::DeviceEndsALock) => {}
                 Change::Prove { source: proven, .. } if *proven == source => tally = Tally::default(),
                 Change::Unlock => tally = Tally::default(),
                 _ => {}
@@ -308,9 +426,13 @@ impl Model {
                 }
                 Change::Prove { proof: Proof::Key { .. } | Proof::SshKey, .. }
                     if self.has(Fault::KeyForgivesNoTypo) => {}
+                Change::Prove { proof: Proof::Trusted(_), .. } if !self.has(Fault::DeviceForgivesTypos) => {}
                 Change::Prove { typos, .. } => total = total.saturating_sub((*typos).into()),
                 Change::Unlock => total = 0,
-                Change::Fail { guess: Guess::Recovery, .. } | Change::Send { .. } | Change::Suspend(_) => {}
+                Change::Fail { guess: Guess::Recovery, .. }
+                | Change::Send { .. }
+                | Change::Suspend(_)
+                | Change::Trust(_) => {}
             }
         }
         if time.saturating_sub(last) > 30 * DAY { 0 } else { total }
@@ -480,7 +602,24 @@ impl Pair {
                 held
             };
         }
-        agree(&state.address_locks(limits, clock), &(held.0 > 0).then_some(held), "locks")
+        agree(&state.address_locks(limits, clock), &(held.0 > 0).then_some(held), "locks")?;
+        self.compare_devices()
+    }
+
+    fn compare_devices(&self) -> Result<(), Disagreement> {
+        let (state, model, clock) = (&self.state, &self.model, self.clock);
+        if model.trail.is_empty() {
+            return agree(&state.devices(0).count(), &0, "devices");
+        }
+        let high = model.high.max(clock);
+        let live = model.given().iter().filter(|one| high < one.until).count();
+        agree(&state.devices(clock).count(), &live, "devices")?;
+        for claim in claims() {
+            let judge = state.trusted(&claim, clock).map(|known| (known.since, known.until));
+            let model = model.trusted(&claim, clock).map(|one| (one.since, one.until));
+            agree(&judge, &model, "trust")?;
+        }
+        Ok(())
     }
 
     /// A code opens one login, and none after a newer one did.
@@ -720,6 +859,174 @@ fn faults_of_the_model_about_keys_are_found() {
             explore(&Pair::with(*limits, Some(fault)), letters, *depth).is_err()
         });
         assert!(found, "{fault:?}");
+    }
+}
+
+/// A device by the last number of its address, and its SSH key.
+fn device(last: u8, key: Option<u8>) -> Device {
+    Device::new([192, 0, 2, last].into(), key.map(|key| [key; 32]), &[]).unwrap()
+}
+
+fn key_of(claim: &Claim) -> Option<String> {
+    claim.device.describe().1
+}
+
+fn claim(last: u8, key: Option<u8>, password: Option<u8>, days: u64) -> Claim {
+    let password = password.map(|password| [password; 8]);
+    Claim { device: device(last, key), password, duration: days * DAY }
+}
+
+fn mine() -> Claim {
+    claim(1, Some(1), Some(1), 1)
+}
+
+/// What is claimed of every state: mine, and what differs from it in one thing.
+fn claims() -> [Claim; 8] {
+    [
+        mine(),
+        claim(1, Some(1), Some(1), 7),
+        claim(1, Some(1), Some(2), 1),
+        claim(1, Some(1), None, 1),
+        claim(1, Some(2), Some(1), 1),
+        claim(1, None, Some(1), 1),
+        claim(2, Some(1), Some(1), 1),
+        claim(2, Some(1), None, 7),
+    ]
+}
+
+fn trust(claim: Claim) -> Letter {
+    Letter::Do(Change::Trust(claim))
+}
+
+/// A login from a device, of one that had a typo.
+fn come(claim: Claim, source: Source) -> Letter {
+    Letter::Do(Change::Prove { proof: Proof::Trusted(claim), source, typos: 1 })
+}
+
+/// Eight devices, each given in the same second as another.
+fn eight() -> Vec<Letter> {
+    let four = |from: u8| [trust(claim(from, None, None, 1)), trust(claim(from + 1, None, None, 7))];
+    let wait = || [Letter::Clock(60)];
+    [&four(11)[..], &four(13), &wait(), &four(15), &four(17)].concat()
+}
+
+/// What matters for trusted devices: from where, which letters, how many in a row.
+fn of_devices() -> Vec<(Vec<Letter>, Vec<Letter>, u8)> {
+    let [here, there, _] = sources();
+    let unlock = || Letter::Do(Change::Unlock);
+    vec![
+        // Time, as it should go and as it should not.
+        (
+            vec![],
+            vec![
+                trust(mine()),
+                come(mine(), here),
+                Letter::Clock(86_399),
+                Letter::Clock(1),
+                Letter::Clock(-400),
+                Letter::Clock(-90_000),
+                unlock(),
+            ],
+            5,
+        ),
+        // Whose, and for how long.
+        (
+            vec![],
+            vec![
+                trust(mine()),
+                trust(claim(1, Some(1), Some(2), 7)),
+                trust(claim(2, Some(1), None, 7)),
+                come(mine(), here),
+                come(claim(1, None, Some(1), 1), here),
+                come(claim(2, Some(1), None, 7), there),
+                Letter::Clock(86_400),
+            ],
+            5,
+        ),
+        // Locks: a step before each, and trust that is given in spite of one.
+        (
+            vec![fail(Guess::Code, there)],
+            vec![
+                trust(mine()),
+                come(mine(), here),
+                fail(Guess::Code, here),
+                fail(Guess::Code, there),
+                fail(Guess::Recovery, here),
+                prove(&[1], 5, here, 1),
+                Letter::Clock(16 * 60),
+            ],
+            5,
+        ),
+        (
+            vec![fail(Guess::Code, here), fail(Guess::Code, there), Letter::Clock(16 * 60), trust(mine())],
+            vec![
+                come(mine(), there),
+                fail(Guess::Code, here),
+                fail(Guess::Sent([1; 32]), there),
+                Letter::Clock(16 * 60),
+                unlock(),
+            ],
+            5,
+        ),
+        // More than there is room for.
+        (
+            eight(),
+            vec![
+                trust(mine()),
+                trust(claim(14, None, None, 7)),
+                trust(claim(2, Some(1), None, 7)),
+                come(claim(14, None, None, 7), there),
+                Letter::Clock(86_340),
+                Letter::Clock(60),
+            ],
+            4,
+        ),
+    ]
+}
+
+fn explore_devices(fault: Option<Fault>) -> Result<Vec<(u64, u64)>, Disagreement> {
+    let mut explored = vec![];
+    for (start, letters, depth) in of_devices() {
+        let mut pair = Pair::with(LIMITS, fault);
+        for letter in &start {
+            pair.step(letter)?;
+        }
+        explored.push(explore(&pair, &letters, depth)?);
+    }
+    Ok(explored)
+}
+
+#[test]
+fn devices_keep_their_rules() {
+    // Sequences, and changes that were accepted in them.
+    let expected = [(16_807, 26_189), (16_807, 41_237), (16_807, 70_778), (3_125, 20_419), (1_296, 13_824)];
+    assert_eq!(explore_devices(None).unwrap(), expected);
+}
+
+#[test]
+fn faults_of_the_model_about_devices_are_found() {
+    let table = [
+        Fault::UseProlongs,
+        Fault::TrustOutlivesALock,
+        Fault::TrustOutlivesTheHardStop,
+        Fault::ClockSetBackTrustsAgain,
+        Fault::UnlockTrustsAgain,
+        Fault::TrustedASecondMore,
+        Fault::TrustedBeforeItWasGiven,
+        Fault::AnyDurationWillDo,
+        Fault::AnyPasswordWillDo,
+        Fault::AnyNetworkWillDo,
+        Fault::AnyKeyWillDo,
+        Fault::LockedDeviceProves,
+        Fault::DeviceEndsALock,
+        Fault::DeviceForgivesTypos,
+        Fault::NineDevices,
+        Fault::AllThatEndFirstGo,
+        Fault::LastToEndGoes,
+        Fault::GivenAgainIsKept,
+    ];
+    for fault in table {
+        assert!(explore_devices(Some(fault)).is_err(), "{fault:?}");
     }
 }
 

@@ -14,7 +14,8 @@ use common::{Folder, LIMITS, NOW, SENDS, STEP, UID, USER, VALID_FOR};
 use std::sync::Barrier;
 use std::thread;
 use twofa::account::{
-    Account, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent, State,
+    Account, Cap, Change, Claim, Conflict, Device, Factors, Guess, Limits, Lock, Proof, SendLimits, Source,
+    Spent, State,
 };
 use twofa::config::Paths;
 use twofa::contact::Number;
@@ -647,6 +648,124 @@ fn guesses_are_charged_to_their_user<E: Engine>() {
     assert_eq!(state(&engine, USER).failures_in_all(NOW), 5);
 }
 
+fn claim() -> Claim {
+    let device = Device::new(common::address(), Some([1; 32]), &[]).unwrap();
+    Claim { device, password: Some([1; 8]), duration: 86_400 }
+}
+
+fn come() -> Change {
+    Change::Prove { proof: Proof::Trusted(claim()), source: home(), typos: 0 }
+}
+
+/// alice with every factor, from a device that is trusted.
+fn trust(engine: &impl Engine) -> Account {
+    enroll(engine);
+    give_factors(engine, every_factor());
+    let alice = engine.account(USER).unwrap().unwrap().0;
+    engine.commit(&alice, &Change::Trust(claim()), NOW).unwrap();
+    engine.commit(&alice, &come(), NOW).unwrap();
+    alice
+}
+
+fn trust_is_stored_and_outlives_other_logins<E: Engine>() {
+    let engine = E::new();
+    let alice = trust(&engine);
+    engine.add("bob", UID + 1).unwrap();
+    let bob = engine.account("bob").unwrap().unwrap().0;
+    let untrusted = Err(Refused::Conflict(Conflict::Untrusted));
+    assert_eq!(engine.commit(&bob, &come(), NOW), untrusted, "nobody else's");
+    for change in [prove(7), recover(0), fail(Guess::Code), mail(1)] {
+        engine.commit(&alice, &change, NOW).unwrap();
+    }
+    let elsewhere = Change::Prove { proof: Proof::SshKey, source: Source::CONSOLE, typos: 0 };
+    engine.commit(&alice, &elsewhere, NOW + 3600).unwrap();
+    assert_eq!(engine.commit(&alice, &come(), NOW + 86_399).unwrap(), state(&engine, USER));
+    let before = everything(&engine);
+    assert_eq!(engine.commit(&alice, &come(), NOW + 86_400), untrusted);
+    assert_eq!(everything(&engine), before);
+}
+
+fn a_change_of_factors_ends_trust<E: Engine>() {
+    type Act<'a, E> = &'a dyn Fn(&E) -> Result<(), String>;
+    let edit = |engine: &E, edit: &dyn Fn(&mut Factors)| {
+        engine.change(USER, &mut |account: &mut Account, _: &mut State| {
+            edit(&mut account.factors);
+            Ok(())
+        })
+    };
+    let table: [(&str, bool, Act<'_, E>); 12] = [
+        ("nothing", true, &|engine| edit(engine, &|_| {})),
+        ("the state only", true, &|engine| {
+            engine.change(USER, &mut |_, state| {
+                state.set_last_step(1, 77);
+                Ok(())
+            })
+        }),
+        ("another app", false, &|engine| edit(engine, &|factors| factors.apps.push(common::app(2)))),
+        ("no app", false, &|engine| edit(engine, &|factors| factors.apps.clear())),
+        ("no phone", false, &|engine| edit(engine, &|factors| factors.phone = None)),
+        ("a phone confirmed", false, &|engine| {
+            edit(engine, &|factors| factors.phone.as_mut().unwrap().confirmed = Some(NOW))
+        }),
+        ("no mailbox", false, &|engine| edit(engine, &|factors| factors.addresses.clear())),
+        ("other recovery codes", false, &|engine| {
+            edit(engine, &|factors| factors.recovery = Some(common::recovery_set(2)))
+        }),
+        ("no key", false, &|engine| edit(engine, &|factors| factors.keys.clear())),
+        ("no SSH key", false, &|engine| edit(engine, &|factors| factors.ssh_keys.clear())),
+        ("reset", false, &|engine| engine.reset(USER)),
+        ("repair", false, &|engine| engine.repair(USER, NOW)),
+    ];
+    for (name, outlived, act) in table {
+        let engine = E::new();
+        trust(&engine);
+        act(&engine).unwrap();
+        let (alice, state) = engine.account(USER).unwrap().unwrap();
+        assert_eq!(state.devices(NOW).count(), usize::from(outlived), "{name}");
+        assert_eq!(engine.commit(&alice, &come(), NOW).is_ok(), outlived, "{name}");
+    }
+}
+
+/// A change that fails half way ends nothing, and one of the login's own time ends the login.
+fn an_administrator_ends_trust<E: Engine>() {
+    let engine = E::new();
+    let read = trust(&engine);
+    let failed = engine.change(USER, &mut |_, state| {
+        state.distrust(|_| true);
+        Err("thought better of it".into())
+    });
+    assert!(failed.is_err());
+    engine.commit(&read, &come(), NOW).unwrap();
+    let mut ended = 0;
+    let revoke = &mut |_: &mut Account, state: &mut State| {
+        ended = state.distrust(|device| device.is_from(common::address()));
+        Ok(())
+    };
+    engine.change(USER, revoke).unwrap();
+    assert_eq!(ended, 1);
+    for change in [come(), Change::Trust(claim())] {
+        assert_eq!(engine.commit(&read, &change, NOW), changed(), "a login from before");
+    }
+    let alice = engine.account(USER).unwrap().unwrap().0;
+    assert_eq!(engine.commit(&alice, &come(), NOW), Err(Refused::Conflict(Conflict::Untrusted)));
+    engine.remove(USER).unwrap();
+    engine.add(USER, UID).unwrap();
+    assert_eq!(state(&engine, USER).devices(0).count(), 0);
+}
+
+/// From wherever the guesses come, and for those of the device too.
+fn guesses_end_trust<E: Engine>() {
+    let engine = E::new();
+    let alice = trust(&engine);
+    let source = Source::new(Some([203, 0, 113, 5].into()));
+    for _ in 0..LIMITS.failures {
+        engine.commit(&alice, &come(), NOW).unwrap();
+        engine.commit(&alice, &Change::Fail { guess: Guess::Code, source }, NOW).unwrap();
+    }
+    assert_eq!(engine.commit(&alice, &come(), NOW), Err(Refused::Conflict(Conflict::Untrusted)));
+    assert_eq!(state(&engine, USER).devices(0).count(), 0);
+}
+
 /// All at once: what each of them gets.
 fn race<T: Send>(act: impl Fn(u64) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
@@ -795,6 +914,10 @@ macro_rules! suite {
             one_code_admits_one_login
             guesses_at_once_do_not_outrun_the_limit
             a_change_loses_no_login
+            trust_is_stored_and_outlives_other_logins
+            a_change_of_factors_ends_trust
+            an_administrator_ends_trust
+            guesses_end_trust
         }
     };
 }

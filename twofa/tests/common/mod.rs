@@ -16,6 +16,7 @@ use twofa::config::Paths;
 use twofa::contact::{Address, Confirmable, Number, Prefix};
 use twofa::policy::{
     AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, Policy, Request, SmsRules, Template,
+    TrustRules,
 };
 use twofa::sshkey::SkKey;
 use twofa::token::{Credential, Protocol, PublicKey};
@@ -63,6 +64,7 @@ pub(crate) fn policy_of(mode: Mode, methods: &[Method]) -> Policy {
         sms: Some(SmsRules { channel: channel.clone(), prefixes: vec![country], country: None }),
         email: Some(EmailRules { channel, default_address: None }),
         key: KeyRules { rp_id: RP_ID.into(), pin: false },
+        trust: TrustRules::default(),
         helper: "/usr/libexec/twofa/twofa-helper".into(),
         exemptions: vec![],
         written: 0,

@@ -291,6 +291,7 @@ impl<'a> History<'a> {
             Prompt::Sent { method, or, .. } => (Some(*method), *or),
             Prompt::Pin { or } => (Some(Key), *or),
             Prompt::Recovery { or, .. } => (or.first().copied(), or.get(1).copied()),
+            Prompt::Trust { .. } => return Err("who claims no device is offered no trust"),
         };
         let has = first.into_iter().chain(or).all(|method| self.methods.contains(&method));
         rule(has, "a prompt offers what this user can use")
@@ -375,7 +376,8 @@ impl<'a> History<'a> {
                 | Notice::SeveralKeys
                 | Notice::KeyGone
                 | Notice::KeyRefused
-                | Notice::KeySuspended,
+                | Notice::KeySuspended
+                | Notice::Trusted { .. },
             ) => false,
         };
         rule(holds, "a notice tells what is stored, and nothing else")
@@ -431,6 +433,7 @@ impl<'a> History<'a> {
                 rule(*answer == Answer::Fake || *guess == expected, "each guess is charged to its own kind")
             }
             Change::Suspend(_) => Err("without keys none is suspended"),
+            Change::Trust(_) => Err("who claims no device is offered no trust"),
             Change::Send { .. } | Change::Unlock => Err("a login unlocks nothing"),
         }
     }

@@ -304,6 +304,7 @@ impl<'a> KeyWatch<'a> {
             Prompt::Sent { method, .. } => named.push(*method),
             Prompt::App { .. } => named.push(App),
             Prompt::Recovery { .. } => {}
+            Prompt::Trust { .. } => return Err("who claims no device is offered no trust"),
         }
         let needed = match (&self.last, event) {
             (Some(Step::Touch { touch, .. }), Event::Touched(Touched::PinRequired(_))) => touch.pin.is_none(),
@@ -441,6 +442,7 @@ fn offers(prompt: &Prompt) -> Vec<Method> {
     match prompt {
         Prompt::App { or } | Prompt::Sent { or, .. } | Prompt::Pin { or } => or.iter().copied().collect(),
         Prompt::Recovery { or, .. } => or.clone(),
+        Prompt::Trust { .. } => vec![],
     }
 }
 

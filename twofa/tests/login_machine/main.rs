@@ -13,6 +13,7 @@ mod decoys;
 mod faults;
 mod history;
 mod keys;
+mod trust;
 
 use common::{DECOY, LIMITS, NOW, SENDS, UID};
 use history::History;
