@@ -23,6 +23,27 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 pub const SERVER: &str = "127.0.0.1";
 const OTHER_SERVER: &str = "192.0.2.1";
 
+/// The server in the network of [`World::client_network`].
+pub const NETWORK_SERVER: &str = "198.51.100.1";
+const NETWORK_SERVER_IPV6: &str = "2001:db8:1::1";
+
+/// Makes that network, with the clients' addresses as arguments.
+const CLIENT_NETWORK: &str = "
+    ip netns add clients
+    ip link add name server type veth peer name client netns clients
+    ip address add 198.51.100.1/24 dev server
+    ip address add 2001:db8:1::1/48 dev server nodad
+    ip link set server up
+    ip -n clients link set client up
+    for address; do
+        case $address in
+            *:*) ip -n clients address add $address/48 dev client nodad ;;
+            *) ip -n clients address add $address/24 dev client ;;
+        esac
+    done";
+/// Leads into it.
+const AMONG_CLIENTS: &[&str] = &["nsenter", "--net=/run/netns/clients"];
+
 /// OpenSSH's own security key of software: the private half is in a file, and it always says that it was touched.
 pub const SOFT_KEY: &str = "/usr/lib/openssh/sk-dummy.so";
 
@@ -31,6 +52,8 @@ pub struct Client<'w> {
     world: &'w World,
     user: String,
     server: &'static str,
+    /// What its command line begins with.
+    place: &'static [&'static str],
     options: Vec<String>,
 }
 
@@ -98,9 +121,16 @@ impl World {
         self
     }
 
+    /// A network of clients with these addresses, in 198.51.100.0/24 and 2001:db8:1::/48: other machines', for all
+    /// that this one can see. Clients come [`Client::over_network`].
+    pub fn client_network(self, addresses: &[&str]) -> Self {
+        self.run(&[&["sh", "-ec", CLIENT_NETWORK, "sh"], addresses].concat()).ok();
+        self
+    }
+
     /// A client that logs in as `user`.
     pub fn ssh(&self, user: &str) -> Client<'_> {
-        Client { world: self, user: user.to_owned(), server: SERVER, options: Vec::new() }
+        Client { world: self, user: user.to_owned(), server: SERVER, place: &[], options: Vec::new() }
     }
 
     /// Waits until none of sshd's children is left.
@@ -137,6 +167,13 @@ impl Client<'_> {
     /// Comes from an address given by [`World::address`].
     pub fn from(mut self, address: &str) -> Self {
         self.server = OTHER_SERVER;
+        self.option(&format!("BindAddress={address}"))
+    }
+
+    /// Comes from another machine, with an address given by [`World::client_network`].
+    pub fn over_network(mut self, address: &str) -> Self {
+        self.server = if address.contains(':') { NETWORK_SERVER_IPV6 } else { NETWORK_SERVER };
+        self.place = AMONG_CLIENTS;
         self.option(&format!("BindAddress={address}"))
     }
 
@@ -206,7 +243,8 @@ impl Client<'_> {
     }
 
     fn words<'a>(&'a self, program: &'a str) -> Vec<&'a str> {
-        [program, "-F", "none"].into_iter().chain(self.options.iter().map(String::as_str)).collect()
+        let start = self.place.iter().copied().chain([program, "-F", "none"]);
+        start.chain(self.options.iter().map(String::as_str)).collect()
     }
 }
 

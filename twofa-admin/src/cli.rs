@@ -1,7 +1,7 @@
 //! The command line. What is typed here is also the help, and what man page and completions are made of.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
 use std::path::PathBuf;
 use twofa::code::Algorithm;
 use twofa::config::DEFAULT_PATH;
@@ -131,7 +131,7 @@ pub(crate) enum TrustCommand {
         #[arg(required_unless_present = "all")]
         user: Option<String>,
         /// Only in those that connect from this address or its network
-        #[arg(value_name = "ADDRESS")]
+        #[arg(value_name = "ADDRESS", value_parser = address)]
         from: Option<IpAddr>,
         /// In all devices of all users
         #[arg(long, conflicts_with = "user")]
@@ -334,5 +334,13 @@ impl From<AlgorithmName> for Algorithm {
             AlgorithmName::Sha256 => Self::Sha256,
             AlgorithmName::Sha512 => Self::Sha512,
         }
+    }
+}
+
+/// An address, or the network of one as `trust list` shows it.
+fn address(text: &str) -> Result<IpAddr, AddrParseError> {
+    match text.strip_suffix("/64") {
+        Some(network) => network.parse().map(IpAddr::V6),
+        None => text.parse(),
     }
 }

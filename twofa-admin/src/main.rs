@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(3),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "twofa-admin: {error}\n{}", error.hint());
+            // Names in it may be anything.
+            let text = format!("twofa-admin: {error}\n{}", error.hint());
+            let lines: Vec<String> = text.lines().map(table::printable).collect();
+            let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
             ExitCode::from(error.exit_code())
         }
     }
