@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::{Outcome, table};
 use serde::Serialize;
 use std::net::IpAddr;
+use twofa::account::{Claim, Device, TrustedDevice};
 use twofa::message::rfc3339;
-use twofa::policy::Policy;
 use twofa::store::{self, Store};
 use twofa::system;
 
@@ -21,7 +21,7 @@ struct Trusted {
     key: Option<String>,
     since: String,
     until: String,
-    /// The policy trusts devices for so long no more.
+    /// It counts for nothing: the policy is stricter now, or the password another one.
     void: bool,
 }
 
@@ -35,6 +35,7 @@ pub(crate) fn run(context: &mut Context, command: TrustCommand) -> Result<Outcom
 
 fn list(context: &mut Context, only: Option<&str>) -> Result<Outcome, Error> {
     let config = context.config()?;
+    let now = system::now();
     let store = Store::open(&config.store)?;
     let (mut trusted, mut faults) = (Vec::new(), Vec::new());
     if let Some(user) = only {
@@ -42,8 +43,14 @@ fn list(context: &mut Context, only: Option<&str>) -> Result<Outcome, Error> {
     }
     store.for_each(|account| match account {
         Ok((account, state)) if only.is_none_or(|only| only == account.user) => {
-            let devices = state.devices(system::now());
-            trusted.extend(devices.map(|device| Trusted::new(&account.user, device, &config.policy)));
+            let password = system::password_tag(&account.user);
+            let counts = |device: &Device| {
+                let duration = config.policy.trust.duration?;
+                state.trusted(&Claim { device: device.clone(), password, duration }, now)
+            };
+            let new =
+                |known: &TrustedDevice| Trusted::new(&account.user, known, counts(&known.device).is_some());
+            trusted.extend(state.devices(now).map(new));
         }
         Ok(_) => {}
         Err(error) => faults.push(format!("{error}. {}", error.hint())),
@@ -60,23 +67,22 @@ fn list(context: &mut Context, only: Option<&str>) -> Result<Outcome, Error> {
 }
 
 impl Trusted {
-    fn new(user: &str, trusted: &twofa::account::TrustedDevice, policy: &Policy) -> Self {
+    fn new(user: &str, trusted: &TrustedDevice, counts: bool) -> Self {
         let (from, key) = trusted.device.describe();
-        let lasts = trusted.until.saturating_sub(trusted.since);
         Self {
             user: user.into(),
             from,
             key,
             since: rfc3339(trusted.since),
             until: rfc3339(trusted.until),
-            void: policy.trust.duration.is_none_or(|longest| lasts > longest),
+            void: !counts,
         }
     }
 }
 
 fn row(trusted: &Trusted) -> [String; 5] {
     let Trusted { user, from, key, since, until, void } = trusted;
-    let until = if *void { "void: the policy is stricter now".into() } else { until.clone() };
+    let until = if *void { "void: policy or password changed".into() } else { until.clone() };
     [user.clone(), from.clone(), key.clone().unwrap_or_else(|| "none".into()), since.clone(), until]
 }
 
