@@ -41,7 +41,6 @@ const GROUPS: [Group; 2] = [
             ("pin_from_the_start", pin_from_the_start),
             ("denied", denied),
             ("touched_later", touched_later),
-            ("never_touched", never_touched),
             ("two_keys", two_keys),
             ("a_key_comes_back", a_key_comes_back),
             ("unplugged_while_waiting", unplugged_while_waiting),
@@ -194,16 +193,6 @@ fn touched_later(vm: &mut Vm) {
     vm.ok("test ! -e code");
     vm.mode("blue", "ok");
     vm.ok("for try in $(seq 50); do test -e code && exec grep -x 0 code; sleep 0.1; done; exit 1");
-}
-
-fn never_touched(vm: &mut Vm) {
-    let device = vm.plug("blue", "");
-    register(vm, &device, "", "es256");
-    vm.mode("blue", "never");
-    let began = Instant::now();
-    let (code, output) = vm.run(&assert_with(&device, ""));
-    assert!(code != 0 && output.contains("TIMEOUT"), "{code} {output}");
-    assert!(began.elapsed() >= Duration::from_secs(29));
 }
 
 fn two_keys(vm: &mut Vm) {
