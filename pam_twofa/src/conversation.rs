@@ -31,6 +31,8 @@ impl ports::Conversation for PamConversation<'_> {
         let style = match notice {
             Notice::RecoveryCodesLeft(_)
             | Notice::Trusted { .. }
+            | Notice::NotYet { .. }
+            | Notice::Grace { .. }
             | Notice::NothingTyped
             | Notice::NotOffered
             | Notice::TouchKey

@@ -257,6 +257,8 @@ fn code(verdict: &Verdict) -> PamResultCode {
             | Admission::Key { .. }
             | Admission::SshKey { .. }
             | Admission::Trusted { .. }
+            | Admission::NotYet { .. }
+            | Admission::Grace { .. }
             | Admission::Proven
             | Admission::Inside
             | Admission::Exempt { .. }

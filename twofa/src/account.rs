@@ -61,6 +61,13 @@ pub struct Factors {
     pub ssh_keys: Vec<SshKey>,
 }
 
+impl Factors {
+    /// Whether there is nothing that a login could be proven with, but perhaps where to send a code.
+    pub fn prove_nothing(&self) -> bool {
+        self.apps.is_empty() && self.keys.is_empty() && self.ssh_keys.is_empty()
+    }
+}
+
 /// A security key that is plugged into this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
@@ -246,6 +253,8 @@ pub enum Change {
     Send { tag: Tag, valid_for: u64, source: Source, number: Option<Number>, earlier: u8 },
     /// The device of a login that proved a factor is trusted from now on.
     Trust(Claim),
+    /// The first login without a factor, where the policy bears that for some days.
+    Grace,
     /// This key's counter did not grow: there may be two of it. It counts no longer.
     Suspend(u8),
     /// An administrator forgives all failures.
@@ -301,6 +310,8 @@ pub struct State {
     sends: Vec<u64>,
     counters: Vec<Counter>,
     devices: Vec<TrustedDevice>,
+    /// When the days without a factor began; 0 when they have not.
+    grace_since: u64,
 }
 
 /// A device, and from when to when it is trusted: nothing makes it longer.
@@ -437,6 +448,8 @@ impl State {
                 }
                 next.devices.push(TrustedDevice { device, since: now, until, password });
             }
+            Change::Grace if self.grace_since == 0 => next.grace_since = now,
+            Change::Grace => {}
             Change::Suspend(key) => {
                 let known = next.take_counter(*key);
                 next.counters.push(Counter { suspended: true, ..known });
@@ -493,6 +506,12 @@ impl State {
         let before = self.devices.len();
         self.devices.retain(|known| !is_meant(&known.device));
         before - self.devices.len()
+    }
+
+    /// Until when a user without a factor is let in, of `days` in seconds. A clock set back gives none back.
+    pub fn grace_until(&self, days: u64, now: u64) -> Option<u64> {
+        let until = self.grace_since.saturating_add(days);
+        (self.grace_since > 0 && self.seen.max(now) < until).then_some(until)
     }
 
     /// How many codes of a set of `total` are left.
@@ -707,6 +726,7 @@ pub(crate) mod tests {
                 .map(|key| Counter { key, count: u32::MAX, suspended: true })
                 .collect(),
             devices: (0..MAX_DEVICES as u16).map(device).collect(),
+            grace_since: u64::MAX,
         }
     }
 

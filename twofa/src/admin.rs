@@ -158,6 +158,7 @@ pub struct PolicyReport {
     email: Option<ChannelReport>,
     key: KeyRulesReport,
     trust: TrustRulesReport,
+    rollout: RolloutRulesReport,
     limits: LimitsReport,
     store: StoreReport,
     exempt: Vec<ExemptReport>,
@@ -211,6 +212,13 @@ struct KeyRulesReport {
 struct TrustRulesReport {
     duration: String,
     offer: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct RolloutRulesReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforce_from: Option<String>,
+    grace_days: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -273,6 +281,10 @@ impl PolicyReport {
             trust: TrustRulesReport {
                 duration: policy.trust.duration.map_or_else(|| "single-sign-on".into(), span),
                 offer: if policy.trust.always { "always" } else { "ask" },
+            },
+            rollout: RolloutRulesReport {
+                enforce_from: (policy.rollout.from > 0).then(|| rfc3339(policy.rollout.from)),
+                grace_days: policy.rollout.grace / 86_400,
             },
             limits: LimitsReport {
                 prompts: policy.limits.prompts,

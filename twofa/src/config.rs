@@ -5,8 +5,8 @@ use crate::account::{Limits, MAX_HOST_SENDS, MAX_SENDS, SendLimits};
 use crate::code::{Algorithm, Shape};
 use crate::contact::{Address, Prefix};
 use crate::policy::{
-    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, Policy, SmsRules, Template, TrustRules,
-    Who,
+    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, Policy, RolloutRules, SmsRules,
+    Template, TrustRules, Who,
 };
 use crate::trusted::{self, Readers};
 use ipnet::IpNet;
@@ -117,6 +117,7 @@ fn distrust(policy: &mut Policy, broken: &str) {
         policy.mode = Mode::Enforce;
     }
     policy.trust.duration = None;
+    policy.rollout = RolloutRules::default();
     policy.exemptions.retain(|exemption| match &exemption.who {
         Who::User(name) => says("user", name),
         Who::Group(name) => says("group", name),
@@ -206,6 +207,8 @@ struct File {
     #[serde(default)]
     trust: TrustTable,
     #[serde(default)]
+    rollout: RolloutTable,
+    #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
     store: StoreTable,
@@ -256,6 +259,10 @@ impl File {
                 trust: TrustRules {
                     duration: self.trust.duration.seconds(),
                     always: matches!(self.trust.offer, OfferName::Always),
+                },
+                rollout: RolloutRules {
+                    from: self.rollout.enforce_from.map_or(0, |date| date.0),
+                    grace: u64::from(self.rollout.grace_days.get()) * 86_400,
                 },
                 helper: self.helper.0,
                 app: AppRules {
@@ -342,6 +349,37 @@ struct EmailTable {
 struct KeyTable {
     rp_id: RpId,
     pin: bool,
+}
+
+/// `[rollout]`: until when users without a factor are let in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RolloutTable {
+    enforce_from: Option<FirstDay>,
+    grace_days: Number<u8, 0, 90>,
+}
+
+impl Default for RolloutTable {
+    fn default() -> Self {
+        Self { enforce_from: None, grace_days: Number(0) }
+    }
+}
+
+/// The first second of a day, or a moment.
+struct FirstDay(u64);
+
+impl<'de> Deserialize<'de> for FirstDay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let date = Datetime::deserialize(deserializer)?;
+        let first = match (date.time, date.offset) {
+            // A day ends with its last second; this one begins with its first.
+            (None, None) => end(&date).and_then(|end| end.checked_sub(86_400)),
+            _ => end(&date),
+        };
+        first.map(Self).ok_or_else(|| {
+            D::Error::custom("must be a date, as in 2027-01-15, or a date and time with offset")
+        })
+    }
 }
 
 /// `[trust]`: devices that need no code each time.

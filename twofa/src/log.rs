@@ -198,7 +198,10 @@ fn severity(level: Level) -> Severity {
 
 fn level(admission: &Admission) -> Level {
     match admission {
-        Admission::Observed(_) | Admission::Recovery { .. } => Level::Warning,
+        Admission::Observed(_)
+        | Admission::Recovery { .. }
+        | Admission::NotYet { .. }
+        | Admission::Grace { .. } => Level::Warning,
         _ => Level::Info,
     }
 }
@@ -239,6 +242,10 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
         Admission::SshKey { label, fingerprint } => {
             format!("accepted ssh-key for {whence} label={} key={}", escape(label), escape(fingerprint))
         }
+        Admission::NotYet { from } => {
+            format!("no factor yet for {whence} enforced-from={}", rfc3339(*from))
+        }
+        Admission::Grace { until } => format!("no factor yet for {whence} grace-until={}", rfc3339(*until)),
         Admission::Trusted { until } => {
             format!("accepted trusted device for {whence} until={}", rfc3339(*until))
         }

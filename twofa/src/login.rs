@@ -6,10 +6,12 @@
 
 mod answer;
 mod key;
+mod rollout;
 mod sent;
 mod step;
 mod trust;
 
+pub use rollout::Phase;
 pub use step::{Admission, Delivery, Event, Notice, Prompt, Refusal, Step, Verdict};
 
 use crate::account::{Account, Change, Conflict, Guess, Lock, Proof, Source, State};
@@ -67,6 +69,8 @@ enum Stage {
     /// The factor is proven; whether the device is to be trusted is asked, and then stored.
     Offering(Admission),
     Trusting(Admission),
+    /// The days without a factor begin, or began.
+    Granting(u16),
     Over,
 }
 
@@ -112,6 +116,7 @@ impl<'a> Login<'a> {
             (Stage::Proving(Admission::Trusted { .. }), Event::Conflict(Conflict::Untrusted)) => {
                 self.begin_asking(now)
             }
+            (Stage::Granting(decoy), Event::Committed(state)) => self.granted(decoy, &state, now),
             (Stage::Offering(admission), Event::Confirmed(yes)) => self.offered(admission, yes),
             (
                 Stage::Offering(admission),
@@ -166,14 +171,14 @@ impl<'a> Login<'a> {
             return self.meet_nobody(Refusal::UnknownUser, decoy, now);
         };
         let Some((account, state)) = found.map(|found| *found) else {
-            return self.meet_nobody(Refusal::NotEnrolled, decoy, now);
+            return self.meet_unenrolled(None, decoy, now);
         };
         if account.uid != known.uid {
             return self.meet_nobody(Refusal::UidMismatch, decoy, now);
         }
         let methods = self.policy.methods_of(&account.factors);
         if methods.is_empty() {
-            return self.meet_nobody(Refusal::NotEnrolled, decoy, now);
+            return self.meet_unenrolled(Some(&account), decoy, now);
         }
         if methods.contains(&Method::Key)
             && let Some(key) =

@@ -94,6 +94,20 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
         Notice::KeyUnusable => with_support("Security keys cannot be used at the moment.".into(), support),
         Notice::KeySuspended => with_support("This security key counts no longer.".into(), support),
         Notice::Locked(lock) => with_support(locked(*lock), support),
+        Notice::NotYet { from } => with_support(
+            format!(
+                "From {} on this host asks for a second factor. You have none yet: have one set up.",
+                utc(*from)
+            ),
+            support,
+        ),
+        Notice::Grace { until } => with_support(
+            format!(
+                "This host asks for a second factor. Have one set up: you get in without only until {}.",
+                day_and_minute(*until)
+            ),
+            support,
+        ),
         Notice::Trusted { device, until } => {
             format!("This device ({}) is trusted until {}.", self::device(device), day_and_minute(*until))
         }

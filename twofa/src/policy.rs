@@ -31,6 +31,7 @@ pub struct Policy {
     pub email: Option<EmailRules>,
     pub key: KeyRules,
     pub trust: TrustRules,
+    pub rollout: RolloutRules,
     /// The program that runs hooks.
     pub helper: PathBuf,
     pub exemptions: Vec<Exemption>,
@@ -151,6 +152,15 @@ pub struct TrustRules {
     pub duration: Option<u64>,
     /// Without asking the user.
     pub always: bool,
+}
+
+/// How users without a factor are brought to have one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolloutRules {
+    /// Before then (seconds since 1970) they are told, and let in.
+    pub from: u64,
+    /// For so many seconds from the first login behind that they still are.
+    pub grace: u64,
 }
 
 /// How the messages of one method are sent.
@@ -418,10 +428,14 @@ impl Policy {
         })
     }
 
+    /// Whether it is not before this policy was written: then the clock is wrong, and dates mean nothing.
+    pub(crate) fn clock_is_sound(&self, now: u64) -> bool {
+        now >= self.written.saturating_sub(CLOCK_TOLERANCE)
+    }
+
     fn in_force(&self, address: Option<IpAddr>, now: u64) -> impl Iterator<Item = &Exemption> {
         let holds = move |exemption: &&Exemption| {
-            let since = self.written.saturating_sub(CLOCK_TOLERANCE);
-            (since..exemption.until).contains(&now) && exemption.is_for(address)
+            self.clock_is_sound(now) && now < exemption.until && exemption.is_for(address)
         };
         self.exemptions.iter().filter(holds)
     }

@@ -123,6 +123,14 @@ pub enum Notice {
     KeySuspended,
     Locked(Lock),
     RecoveryCodesLeft(usize),
+    /// From then on a factor is asked for, and this user has none.
+    NotYet {
+        from: u64,
+    },
+    /// This user has no factor, and gets in without one until then.
+    Grace {
+        until: u64,
+    },
     /// Until then (seconds since 1970) no code is asked for from there.
     Trusted {
         device: Device,
@@ -166,6 +174,14 @@ pub enum Admission {
     SshKey {
         label: String,
         fingerprint: String,
+    },
+    /// No factor yet, and none asked for before then.
+    NotYet {
+        from: u64,
+    },
+    /// No factor yet, and until then none asked for.
+    Grace {
+        until: u64,
     },
     /// From a device that is trusted until then.
     Trusted {

@@ -33,6 +33,29 @@ impl<'a> LoginStore<'a> {
         self.fault.as_ref()
     }
 
+    /// Who logs in without a factor for the first time gets an account to keep that in: the one thing that a login
+    /// adds to the store. It is refused where that cannot be done.
+    fn commit_grace(&mut self, now: u64) -> Event {
+        let (user, Some(known)) = (&self.request.user, &self.request.known) else {
+            return Event::Failed;
+        };
+        let committed =
+            Store::open_to_change(self.paths).map_err(NotCommitted::from).and_then(|mut store| {
+                if store.account(user)?.is_none() {
+                    // Another login of this user may have been first: what counts is what is there then.
+                    let _ = store.add(user, known.uid);
+                }
+                let found = store.account(user)?.filter(|(account, _)| account.uid == known.uid);
+                let (account, _) = found.ok_or_else(|| Error::NoUser(user.clone()))?;
+                store.commit(&account, &Change::Grace, &self.policy.limits, now)
+            });
+        match committed {
+            Ok(state) => Event::Committed(Box::new(state)),
+            Err(NotCommitted::Conflict(conflict)) => Event::Conflict(conflict),
+            Err(NotCommitted::Failed(fault)) => self.fail(fault),
+        }
+    }
+
     fn fail(&mut self, fault: Error) -> Event {
         self.fault = Some(fault);
         Event::Failed
@@ -62,6 +85,9 @@ impl ports::Store for LoginStore<'_> {
     }
 
     fn commit(&mut self, change: &Change, now: u64) -> Event {
+        if *change == Change::Grace {
+            return self.commit_grace(now);
+        }
         let Some((store, account)) = &self.open else {
             return Event::Failed;
         };
