@@ -20,10 +20,10 @@ use std::ffi::CStr;
 use std::sync::Once;
 use store::LoggedStore;
 use twofa::code::Seed;
-use twofa::config::{self, Loaded};
+use twofa::config::{self, Config, Loaded};
 use twofa::log::{Level, Log};
 use twofa::login::{self, Admission, Login, Refusal, Step, Verdict};
-use twofa::policy::{Decision, Mode, Policy, Request};
+use twofa::policy::{Decision, Mode, Policy, Request, RolloutRules};
 use twofa::store::LoginStore;
 use twofa::{drive, system};
 
@@ -168,13 +168,8 @@ impl Call {
         if asks && !self.request.first_factor && policy.methods.iter().any(|method| method.is_sent()) {
             self.log.no_first_factor(&who);
         }
-        let store = LoginStore::new(&config.store, policy, &self.request);
-        let mut store = LoggedStore { store, log: &self.log, who: who.clone() };
-        let mut keys = PluggedKeys { policy, log: &self.log, who: who.clone() };
-        let mut courier = HookCourier { policy, request: &self.request, log: &self.log, who };
-        let clock = system::Clock::start();
         let login = Login::new(policy, &self.request, &seed);
-        let verdict = drive::run(login, &mut store, &mut talk, &mut courier, &mut keys, &|| clock.now());
+        let verdict = self.run(pamh, config, login, &mut talk);
         if handle::user(pamh).as_deref() == Some(self.request.user.as_str()) {
             verdict
         } else {
@@ -189,12 +184,35 @@ impl Call {
         };
         let policy: &Policy = &config.policy;
         let mut talk = PamConversation::new(pamh, policy.support.as_deref(), flags);
-        let step = if self.unknowable {
-            login::refused(policy.mode, Refusal::Unavailable)
-        } else {
-            login::account_phase(policy, &self.request, proven, system::now())
-        };
-        finish(step, &mut talk)
+        if self.unknowable {
+            return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
+        }
+        let step = login::account_phase(policy, &self.request, proven, system::now());
+        let refuses = matches!(step, Step::Finish { verdict: Verdict::Refuse(Refusal::NoFactor), .. });
+        match system::random().map(Seed::new) {
+            Ok(seed) if refuses && policy.rollout != RolloutRules::default() => {
+                self.run(pamh, config, Login::of_account_phase(policy, &self.request, &seed), &mut talk)
+            }
+            _ => finish(step, &mut talk),
+        }
+    }
+
+    /// Carries a login from its begin to its verdict.
+    fn run(
+        &self,
+        pamh: &PamHandle,
+        config: &Config,
+        login: Login<'_>,
+        talk: &mut PamConversation<'_>,
+    ) -> Verdict {
+        let policy = &config.policy;
+        let who = handle::who(pamh, &self.request);
+        let store = LoginStore::new(&config.store, policy, &self.request);
+        let mut store = LoggedStore { store, log: &self.log, who: who.clone() };
+        let mut keys = PluggedKeys { policy, log: &self.log, who: who.clone() };
+        let mut courier = HookCourier { policy, request: &self.request, log: &self.log, who };
+        let clock = system::Clock::start();
+        drive::run(login, &mut store, talk, &mut courier, &mut keys, &|| clock.now())
     }
 
     /// Without a policy there is nothing that could admit.

@@ -51,6 +51,8 @@ pub struct Login<'a> {
     touches: u8,
     /// The device whose PIN is asked for.
     pin_for: Device,
+    /// Nothing can be asked any more: it is only looked up who this is.
+    account_phase: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +103,14 @@ impl<'a> Login<'a> {
             challenges: 0,
             touches: 0,
             pin_for: 0,
+            account_phase: false,
         }
+    }
+
+    /// The account phase of a login that proved nothing, such as one by SSH key alone, while users without a factor
+    /// may be let in: what is asked of the store is whether this is one.
+    pub fn of_account_phase(policy: &'a Policy, request: &'a Request, seed: &'a Seed) -> Self {
+        Self { account_phase: true, ..Self::new(policy, request, seed) }
     }
 
     /// The next step, `now` in seconds since 1970.
@@ -180,6 +189,9 @@ impl<'a> Login<'a> {
         if methods.is_empty() {
             return self.meet_unenrolled(Some(&account), decoy, now);
         }
+        if self.account_phase {
+            return self.refuse(Refusal::NoFactor);
+        }
         if methods.contains(&Method::Key)
             && let Some(key) =
                 account.factors.ssh_keys.iter().find(|own| self.request.ssh_keys.contains(&own.key))
@@ -230,6 +242,9 @@ impl<'a> Login<'a> {
     }
 
     fn meet_nobody(&mut self, refusal: Refusal, decoy: u16, now: u64) -> Step {
+        if self.account_phase {
+            return self.refuse(Refusal::NoFactor);
+        }
         // Who is let in anyway is not bothered with a prompt that no answer satisfies.
         if self.policy.mode == Mode::Observe {
             return self.refuse(refusal);

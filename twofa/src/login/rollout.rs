@@ -43,12 +43,17 @@ impl Login<'_> {
                 Step::Finish { notice, verdict: Verdict::Admit(Admission::NotYet { from }) }
             }
             // Whoever only knows a name starts no grace, and none ends for want of a password.
-            Phase::Grace if self.policy.mode == Mode::Enforce && self.request.first_factor => {
+            Phase::Grace if self.policy.mode == Mode::Enforce && self.has_first_factor() => {
                 self.stage = Stage::Granting(decoy);
                 Step::Commit(Change::Grace)
             }
             _ => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
         }
+    }
+
+    /// Whoever gets as far as the account phase has shown one to somebody.
+    fn has_first_factor(&self) -> bool {
+        self.request.first_factor || self.account_phase
     }
 
     /// The days have begun, now or long ago.
