@@ -58,6 +58,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RecoveryCommand,
     },
+    /// The way of all users to a second factor
+    Rollout {
+        #[command(subcommand)]
+        command: RolloutCommand,
+    },
     /// Exceptions to the policy, each with a reason and an end
     Exempt {
         #[command(subcommand)]
@@ -73,6 +78,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TestCommand,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RolloutCommand {
+    /// Who is enrolled, who is let in without a factor and until when, who would be refused today
+    Status,
 }
 
 #[derive(Subcommand)]

@@ -16,6 +16,7 @@ mod missing;
 mod policy;
 mod qr;
 mod recovery;
+mod rollout;
 mod send;
 mod sshd;
 mod status;
@@ -71,6 +72,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::User { command } => users::run(&mut context, command),
         Command::Enroll { command } => enroll::run(&mut context, command),
         Command::Recovery { command } => recovery::run(&mut context, command),
+        Command::Rollout { command } => rollout::run(&mut context, &command),
         Command::Exempt { command } => exempt::run(&mut context, command),
         Command::Trust { command } => trust::run(&mut context, command),
         Command::Test { command } => send::run(&mut context, command),

@@ -508,6 +508,11 @@ impl State {
         before - self.devices.len()
     }
 
+    /// Whether the days without a factor have begun, and perhaps ended.
+    pub fn has_grace_begun(&self) -> bool {
+        self.grace_since > 0
+    }
+
     /// Until when a user without a factor is let in, of `days` in seconds. A clock set back gives none back.
     pub fn grace_until(&self, days: u64, now: u64) -> Option<u64> {
         let until = self.grace_since.saturating_add(days);
