@@ -116,7 +116,11 @@ impl Call {
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
         let loaded = load(&arguments, &log);
         let address = handle::address(pamh, &service);
-        let duration = loaded.as_ref().and_then(|loaded| loaded.config.policy.trust.duration);
+        // Only where a code may be asked for does it matter where somebody comes from.
+        let asks = hook == "auth" && !arguments.pubkey_is_first_factor;
+        let policy = loaded.as_ref().filter(|_| asks).map(|loaded| &loaded.config.policy);
+        let duration =
+            policy.filter(|policy| policy.concerns(&service)).and_then(|policy| policy.trust.duration);
         let request = Request {
             known: None,
             address,

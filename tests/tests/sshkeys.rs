@@ -21,7 +21,7 @@ const RECOVERY_PROMPT: &str = "Verification code (recovery code): ";
 const RECOVERY_CODE: &str = "XXXX-XXXX-XXXX-XXXX-XXXX-XXXX";
 const NO_FACTOR: &str = "Login refused: this host asks for a second factor, and this way to log in has none. \
                          Call the help desk, extension 42.";
-const TODO: &str = "Set `PubkeyAuthOptions touch-required` in sshd_config";
+const REMEDY: &str = "Set `PubkeyAuthOptions touch-required` in sshd_config";
 
 /// alice and bob have passwords, and whoever shows a key to sshd is not asked for them; a security key is needed.
 fn office() -> World {
@@ -624,9 +624,9 @@ fn a_change_of_the_policy_shows_the_doubt() {
     enrolled(&world, "alice", "blue", ED25519);
     world.write("/etc/ssh/sshd_config", "");
     let set = world.admin(&["policy", "set", r#"methods=["key"]"#]).expect(0);
-    assert!(set.stderr.contains(TODO), "{set:?}");
+    assert!(set.stderr.contains(REMEDY), "{set:?}");
     let enable = world.admin(&["policy", "enable", "--force"]).expect(0);
-    assert!(enable.stderr.contains(TODO), "{enable:?}");
+    assert!(enable.stderr.contains(REMEDY), "{enable:?}");
     world.write("/etc/ssh/sshd_config", "PubkeyAuthOptions touch-required\n");
     let set = world.admin(&["policy", "set", "limits.failures=4", "--force"]).expect(0);
     assert!(!set.stderr.contains("touch-required"), "{set:?}");

@@ -72,17 +72,18 @@ pub(crate) fn refuse_unsendable(policy: &Policy, methods: &[Method]) -> Result<(
 /// What keeps the hooks of `methods` from being run, and what to do about it.
 fn unsendable(policy: &Policy, methods: &[Method]) -> Vec<(String, String)> {
     let mut faults = Vec::new();
-    if methods.contains(&Method::Key)
-        && let Err(error) = trusted::check_program(&policy.helper)
-    {
-        faults.push((format!("no security key can be asked: {error}"), error.hint()));
-    }
     let channels: Vec<(Method, &Channel)> =
         methods.iter().filter_map(|method| Some((*method, policy.channel(*method)?))).collect();
-    if !channels.is_empty()
+    let what = match (channels.is_empty(), methods.contains(&Method::Key)) {
+        (true, false) => None,
+        (true, true) => Some("no security key can be asked"),
+        (false, false) => Some("no code can be sent"),
+        (false, true) => Some("no code can be sent and no security key asked"),
+    };
+    if let Some(what) = what
         && let Err(error) = trusted::check_program(&policy.helper)
     {
-        faults.push((format!("no code can be sent: {error}"), error.hint()));
+        faults.push((format!("{what}: {error}"), error.hint()));
     }
     for (method, channel) in channels {
         if let Err(error) = trusted::check_program(&channel.hook) {

@@ -21,7 +21,7 @@ const MAX_USERS: usize = 100;
 /// a port it fails at a `Match LocalPort`.
 const ANYBODY: &str = "nobody";
 
-const TODO: &str = "Set `PubkeyAuthOptions touch-required` in sshd_config: without it a user may switch the touch off \
+const REMEDY: &str = "Set `PubkeyAuthOptions touch-required` in sshd_config: without it a user may switch the touch off \
                     in ~/.ssh/authorized_keys (no-touch-required).";
 
 /// One sentence what, one what to do.
@@ -36,10 +36,13 @@ pub(crate) fn doubts(config: &Config) -> Vec<String> {
     match users_without_touch(&users) {
         Ok(Untouched::Nobody) => Vec::new(),
         Ok(Untouched::Everybody) => {
-            vec![format!("sshd does not insist on the touch of a security key. {TODO}")]
+            vec![format!("sshd does not insist on the touch of a security key. {REMEDY}")]
         }
         Ok(Untouched::Some(users)) => {
-            vec![format!("For {} sshd does not insist on the touch of a security key. {TODO}", list(&users))]
+            vec![format!(
+                "For {} sshd does not insist on the touch of a security key. {REMEDY}",
+                list(&users)
+            )]
         }
         Err(why) => vec![unseen(&why)],
     }

@@ -397,22 +397,7 @@ impl State {
         // What was seen to end has ended, even if an administrator sets right the time that was seen.
         next.devices.retain(|known| next.seen < known.until);
         match change {
-            Change::Prove { proof, source, typos } => {
-                // Locks are about guessing. A signature is not guessed: it is neither stopped by them, nor ends them.
-                if let Some(guess) = proof.guess() {
-                    self.refuse_if_locked(guess, *source, limits, now)?;
-                    next.failures.retain(|failures| failures.source != *source);
-                }
-                if let Proof::Trusted(claim) = proof {
-                    self.refuse_if_locked(Guess::Code, *source, limits, clock)?;
-                    self.trusted(claim, clock).ok_or(Conflict::Untrusted)?;
-                }
-                next.spend(proof, now)?;
-                // Whoever shares a device's trust forgives nobody's guesses.
-                if !matches!(proof, Proof::Trusted(_)) {
-                    next.total = next.total.saturating_sub((*typos).into());
-                }
-            }
+            Change::Prove { proof, source, typos } => next.prove(proof, *source, *typos, limits, clock)?,
             Change::Fail { guess, source } => {
                 self.refuse_if_locked(*guess, *source, limits, now)?;
                 next.charge_address(*source, limits, now);
@@ -436,18 +421,7 @@ impl State {
                 let until = now.saturating_add(*valid_for);
                 next.challenge = Some(Challenge { tag: *tag, until, tries: SENT_TRIES });
             }
-            Change::Trust(claim) => {
-                let until = now.saturating_add(claim.duration);
-                let Claim { device, password, .. } = claim.clone();
-                next.devices.retain(|known| known.device != device);
-                if next.devices.len() >= MAX_DEVICES {
-                    let first = next.devices.iter().map(|known| known.until).min();
-                    if let Some(at) = next.devices.iter().position(|known| Some(known.until) == first) {
-                        next.devices.remove(at);
-                    }
-                }
-                next.devices.push(TrustedDevice { device, since: now, until, password });
-            }
+            Change::Trust(claim) => next.trust(claim.clone(), now),
             Change::Grace if self.grace_since == 0 => next.grace_since = now,
             Change::Grace => {}
             Change::Suspend(key) => {
@@ -582,6 +556,47 @@ impl State {
             (None, _) | (Some(Lock::Total), Guess::Recovery) => Ok(()),
             (Some(lock), _) => Err(Conflict::Locked(lock)),
         }
+    }
+
+    fn prove(
+        &mut self,
+        proof: &Proof,
+        source: Source,
+        typos: u8,
+        limits: &Limits,
+        now: u64,
+    ) -> Result<(), Conflict> {
+        // Locks are about guessing. A signature is not guessed: it is neither stopped by them, nor ends them.
+        if let Some(guess) = proof.guess() {
+            self.refuse_if_locked(guess, source, limits, now)?;
+            self.failures.retain(|failures| failures.source != source);
+        }
+        if let Proof::Trusted(claim) = proof {
+            self.refuse_if_locked(Guess::Code, source, limits, now)?;
+            // Whoever shares a device's trust forgives nobody's guesses.
+            return self.trusted(claim, now).map(|_| ()).ok_or(Conflict::Untrusted);
+        }
+        self.spend(proof, self.clock(now))?;
+        self.total = self.total.saturating_sub(typos.into());
+        Ok(())
+    }
+
+    /// One more device; of too many, the one whose trust ends first goes.
+    fn trust(&mut self, claim: Claim, now: u64) {
+        let Claim { device, password, duration } = claim;
+        self.devices.retain(|known| known.device != device);
+        if self.devices.len() >= MAX_DEVICES {
+            let first = self.devices.iter().map(|known| known.until).min();
+            if let Some(at) = self.devices.iter().position(|known| Some(known.until) == first) {
+                self.devices.remove(at);
+            }
+        }
+        self.devices.push(TrustedDevice {
+            device,
+            since: now,
+            until: now.saturating_add(duration),
+            password,
+        });
     }
 
     fn spend(&mut self, proof: &Proof, now: u64) -> Result<(), Conflict> {

@@ -483,6 +483,7 @@ mod tests {
             email: None,
             key: KeyRules { rp_id: "twofa".into(), pin: false },
             trust: TrustRules::default(),
+            rollout: RolloutRules::default(),
             helper: "/usr/libexec/twofa/twofa-helper".into(),
             app: AppRules {
                 shape: Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 },

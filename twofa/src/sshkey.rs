@@ -61,16 +61,7 @@ impl SkKey {
     /// The keys of security keys among what sshd accepted: lines `publickey TYPE BASE64` (SSH_AUTH_INFO_0). Whatever
     /// is malformed is no key.
     pub fn accepted(info: &str) -> Vec<Self> {
-        if info.len() > MAX_INFO {
-            return Vec::new();
-        }
-        let key = |line: &str| {
-            let mut words = line.split(' ');
-            let (method, kind, blob) = (words.next()?, words.next()?, words.next()?);
-            let alone = method == "publickey" && words.next().is_none();
-            if alone { Self::decode(kind, blob) } else { None }
-        };
-        info.lines().filter_map(key).collect()
+        publickeys(info).filter_map(|(kind, blob)| Self::decode(kind, blob)).collect()
     }
 
     /// `SHA256:...`, as ssh-keygen prints it.
@@ -183,14 +174,20 @@ pub fn fingerprint(sha256: &[u8; 32]) -> String {
 
 /// What the last key that sshd accepted is known by (SSH_AUTH_INFO_0), of whatever kind it is.
 pub fn last_accepted(info: &str) -> Option<[u8; 32]> {
-    let blob = |line: &str| {
-        let mut words = line.strip_prefix("publickey ")?.split(' ');
-        let (kind, blob) = (words.next()?, words.next()?);
-        let whole = !kind.is_empty() && !blob.is_empty() && words.next().is_none();
-        if whole && blob.len() <= MAX_BLOB { STANDARD.decode(blob).ok() } else { None }
-    };
-    let last = info.lines().filter_map(blob).next_back().filter(|_| info.len() <= MAX_INFO)?;
+    let short = publickeys(info).filter(|(_, blob)| blob.len() <= MAX_BLOB);
+    let last = short.filter_map(|(_, blob)| STANDARD.decode(blob).ok()).last()?;
     Some(Sha256::digest(last).into())
+}
+
+/// The lines `publickey TYPE BASE64` of SSH_AUTH_INFO_0, each with its type and base64. Whatever is not wholly so is
+/// none.
+pub fn publickeys(info: &str) -> impl Iterator<Item = (&str, &str)> {
+    let publickey = |line| match str::split(line, ' ').collect::<Vec<_>>().as_slice() {
+        ["publickey", kind, blob] if !kind.is_empty() && !blob.is_empty() => Some((*kind, *blob)),
+        _ => None,
+    };
+    let info = if info.len() > MAX_INFO { "" } else { info };
+    info.lines().filter_map(publickey)
 }
 
 /// Words between blanks; a quoted part is of one word (sshd(8), AUTHORIZED_KEYS FILE FORMAT). A quote behind a backslash
@@ -309,6 +306,24 @@ mod tests {
         }
         for length in 0..good.len() {
             assert_eq!(SkKey::accepted(&info(name, &good[..length])), [], "{length}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_line_of_sshd_is_a_key() {
+        let table = [
+            ("publickey ssh-ed25519 AAAAC3Nz", true),
+            ("publickey", false),
+            ("publickey ssh-ed25519", false),
+            ("publickey  AAAAC3Nz", false),
+            ("publickey ssh-ed25519 AAAAC3Nz more", false),
+            ("publickeys ssh-ed25519 AAAAC3Nz", false),
+            ("keyboard-interactive/pam", false),
+            ("hostbased ssh-ed25519 AAAAC3Nz", false),
+            ("", false),
+        ];
+        for (line, expected) in table {
+            assert_eq!(publickeys(line).next().is_some(), expected, "{line}");
         }
     }
 

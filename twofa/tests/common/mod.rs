@@ -65,6 +65,7 @@ pub(crate) fn policy_of(mode: Mode, methods: &[Method]) -> Policy {
         email: Some(EmailRules { channel, default_address: None }),
         key: KeyRules { rp_id: RP_ID.into(), pin: false },
         trust: TrustRules::default(),
+        rollout: RolloutRules::default(),
         helper: "/usr/libexec/twofa/twofa-helper".into(),
         exemptions: vec![],
         written: 0,
