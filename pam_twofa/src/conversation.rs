@@ -7,7 +7,7 @@ use pam::conv::Conv;
 use pam::items::AuthTok;
 use pam::module::PamHandle;
 use twofa::code::{Answer, Secret};
-use twofa::login::{Event, Notice, Prompt};
+use twofa::login::{Event, Notice, Prompt, Reply};
 use twofa::policy::Method;
 use twofa::{message, ports};
 
@@ -25,7 +25,9 @@ impl<'a> PamConversation<'a> {
 
 impl ports::Conversation for PamConversation<'_> {
     fn tell(&mut self, notice: &Notice) {
-        if self.silent {
+        // Without these there is nothing to answer.
+        let is_needed = matches!(notice, Notice::SetUp { .. } | Notice::App(_) | Notice::RecoveryCodes(_));
+        if self.silent && !is_needed {
             return;
         }
         let style = match notice {
@@ -33,6 +35,12 @@ impl ports::Conversation for PamConversation<'_> {
             | Notice::Trusted { .. }
             | Notice::NotYet { .. }
             | Notice::Grace { .. }
+            | Notice::SetUp { .. }
+            | Notice::App(_)
+            | Notice::RecoveryCodes(_)
+            | Notice::NotSaved
+            | Notice::Enrolled(_)
+            | Notice::BypassSpent
             | Notice::NothingTyped
             | Notice::NotOffered
             | Notice::TouchKey
@@ -50,8 +58,10 @@ impl ports::Conversation for PamConversation<'_> {
         let Ok(Some(talk)) = self.pamh.get_item::<Conv<'_>>() else {
             return Event::Gone;
         };
-        let style =
-            if matches!(prompt, Prompt::Trust { .. }) { PAM_PROMPT_ECHO_ON } else { PAM_PROMPT_ECHO_OFF };
+        let style = match prompt {
+            Prompt::Trust { .. } | Prompt::NewPhone { .. } | Prompt::Saved => PAM_PROMPT_ECHO_ON,
+            _ => PAM_PROMPT_ECHO_OFF,
+        };
         match talk.send(style, &message::prompt(prompt)) {
             Ok(Some(answer)) if matches!(prompt, Prompt::Trust { .. }) => {
                 Event::Confirmed(is_yes(answer.as_bytes()))
@@ -60,6 +70,9 @@ impl ports::Conversation for PamConversation<'_> {
                 // The first factor's token: an application that answers every prompt with it sends no codes.
                 let password = self.pamh.get_item::<AuthTok<'_>>().ok().flatten();
                 let password = password.as_ref().map(AuthTok::as_bytes);
+                if prompt.is_of_enrolment() {
+                    return Event::Replied(Reply::parse(answer.as_bytes(), password));
+                }
                 let answered = Answer::parse(answer.as_bytes(), password);
                 match (prompt, answered) {
                     // A PIN may look like a code, and like a wish that is not offered.

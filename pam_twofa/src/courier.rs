@@ -18,7 +18,8 @@ impl ports::Courier for HookCourier<'_> {
         let Some(channel) = self.policy.channel(delivery.method) else {
             return Event::Undelivered;
         };
-        let job = Job::new(channel, Kind::Login, delivery, self.request);
+        let kind = if delivery.enrolls { Kind::Enroll } else { Kind::Login };
+        let job = Job::new(channel, kind, delivery, self.request);
         let (why, complaint) = match helper::deliver(&self.policy.helper, &job, delivery.code.expose()) {
             Ok(report) => match report.outcome {
                 Outcome::Sent => {

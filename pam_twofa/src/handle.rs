@@ -5,9 +5,10 @@ use pam::items::{AuthTok, RHost, RUser, Service, Tty, User};
 use pam::module::PamHandle;
 use std::ffi::CStr;
 use std::net::IpAddr;
-use twofa::account::{Claim, Device};
+use twofa::account::{Claim, Device, Enrolment};
 use twofa::code;
 use twofa::log::Who;
+use twofa::login::{Admission, Verdict};
 use twofa::policy::{Request, SSHD};
 use twofa::sshkey::{self, SkKey};
 use twofa::system;
@@ -15,6 +16,10 @@ use twofa::system;
 /// The mark that this handle's auth phase admitted a user; the account phase refuses without it.
 pub(crate) struct Proven {
     user: Option<String>,
+    /// A factor was asked for and proven, and nothing else spared it.
+    by_factor: bool,
+    /// What was set up by the way, and is kept when the account phase comes.
+    enrolment: Option<Enrolment>,
 }
 
 impl Proven {
@@ -22,18 +27,51 @@ impl Proven {
 
     /// Whether the mark is stored.
     #[must_use]
-    pub(crate) fn remember(pamh: &mut PamHandle, user: &str) -> bool {
-        pamh.set_data(Self::KEY, Box::new(Self { user: Some(user.into()) })).is_ok()
+    pub(crate) fn remember(pamh: &mut PamHandle, user: &str, verdict: Verdict) -> bool {
+        let by_factor = matches!(
+            verdict,
+            Verdict::Admit(
+                Admission::App { .. }
+                    | Admission::Sent { .. }
+                    | Admission::Key { .. }
+                    | Admission::SshKey { .. }
+                    | Admission::Recovery { .. }
+            )
+        );
+        let enrolment = match verdict {
+            Verdict::Admit(Admission::SettingUp { enrolment, .. }) => Some(*enrolment),
+            _ => None,
+        };
+        Self { user: Some(user.into()), by_factor, enrolment }.store(pamh)
+    }
+
+    fn store(self, pamh: &mut PamHandle) -> bool {
+        pamh.set_data(Self::KEY, Box::new(self)).is_ok()
+    }
+
+    fn of<'a>(pamh: &'a PamHandle, user: &str) -> Option<&'a Self> {
+        ffi::data::<Self>(pamh, Self::KEY).filter(|mark| mark.user.as_deref() == Some(user))
+    }
+
+    pub(crate) fn is_by_factor(pamh: &PamHandle, user: &str) -> bool {
+        Self::of(pamh, user).is_some_and(|mark| mark.by_factor)
     }
 
     pub(crate) fn forget(pamh: &mut PamHandle) {
         if ffi::data::<Self>(pamh, Self::KEY).is_some() {
-            let _ = pamh.set_data(Self::KEY, Box::new(Self { user: None }));
+            let _ = Self { user: None, by_factor: false, enrolment: None }.store(pamh);
         }
     }
 
+    /// What is to be kept of this user's, the first time that it is asked for.
+    pub(crate) fn take_enrolment(pamh: &mut PamHandle, user: &str) -> Option<Enrolment> {
+        let mark = Self::of(pamh, user)?;
+        let (by_factor, enrolment) = (mark.by_factor, mark.enrolment.clone()?);
+        Self { user: Some(user.into()), by_factor, enrolment: None }.store(pamh).then_some(enrolment)
+    }
+
     pub(crate) fn is(pamh: &PamHandle, user: &str) -> bool {
-        ffi::data::<Self>(pamh, Self::KEY).is_some_and(|mark| mark.user.as_deref() == Some(user))
+        Self::of(pamh, user).is_some()
     }
 }
 

@@ -19,12 +19,15 @@ use pam::module::{PamHandle, PamHooks};
 use std::ffi::CStr;
 use std::sync::Once;
 use store::LoggedStore;
+use twofa::account::Enrolment;
 use twofa::code::Seed;
 use twofa::config::{self, Config, Loaded};
 use twofa::log::{Level, Log};
-use twofa::login::{self, Admission, Login, Refusal, Step, Verdict};
-use twofa::policy::{Decision, Mode, Policy, Request, RolloutRules};
+use twofa::login::{self, Admission, Login, Notice, Refusal, Step, Verdict};
+use twofa::policy::{Decision, Mode, Policy, Request};
+use twofa::ports::Conversation;
 use twofa::store::LoginStore;
+use twofa::trial::Trial;
 use twofa::{drive, system};
 
 struct PamTwofa;
@@ -50,7 +53,7 @@ impl PamHooks for PamTwofa {
             ffi::fail_delay(pamh, FAIL_DELAY);
         }
         let code = code(&verdict);
-        if code == PamResultCode::PAM_SUCCESS && !Proven::remember(pamh, &call.request.user) {
+        if code == PamResultCode::PAM_SUCCESS && !Proven::remember(pamh, &call.request.user, verdict) {
             return PamResultCode::PAM_SYSTEM_ERR;
         }
         code
@@ -63,6 +66,16 @@ impl PamHooks for PamTwofa {
         };
         let proven = Proven::is(pamh, &call.request.user);
         let verdict = call.account(pamh, proven, flags);
+        if matches!(verdict, Verdict::Admit(Admission::Proven))
+            && Proven::is_by_factor(pamh, &call.request.user)
+        {
+            call.confirm();
+        }
+        if let (Verdict::Admit(_), Some(enrolment)) =
+            (&verdict, Proven::take_enrolment(pamh, &call.request.user))
+        {
+            call.keep(pamh, enrolment, flags);
+        }
         call.log.verdict(&verdict, &handle::who(pamh, &call.request));
         match verdict {
             Verdict::Refuse(Refusal::NoFactor) => PamResultCode::PAM_PERM_DENIED,
@@ -116,6 +129,11 @@ impl Call {
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
         let loaded = load(&arguments, &log);
         let address = handle::address(pamh, &service);
+        let trust = loaded.as_ref().filter(|loaded| loaded.config.policy.concerns(&service));
+        let knows_sessions = trust.is_some_and(|l| !l.config.policy.trust.session_services.is_empty());
+        let knows_sessions = knows_sessions && hook == "auth";
+        let begins = knows_sessions && Policy::is_login(&service);
+        let joins = trust.is_some_and(|loaded| loaded.config.policy.joins(&service));
         // Only where a code may be asked for does it matter where somebody comes from.
         let asks = hook == "auth" && !arguments.pubkey_is_first_factor;
         let policy = loaded.as_ref().filter(|_| asks).map(|loaded| &loaded.config.policy);
@@ -128,6 +146,8 @@ impl Call {
             local: handle::is_local(pamh, &service),
             ssh_keys: handle::ssh_keys(pamh, &service),
             claim: duration.and_then(|duration| handle::claim(pamh, &service, &user, duration)),
+            processes: if begins { system::login_processes() } else { Vec::new() },
+            session: if knows_sessions && joins { system::session() } else { None },
             host: system::host(),
             service,
             user,
@@ -192,13 +212,48 @@ impl Call {
             return finish(login::refused(policy.mode, Refusal::Unavailable), &mut talk);
         }
         let step = login::account_phase(policy, &self.request, proven, system::now());
-        let refuses = matches!(step, Step::Finish { verdict: Verdict::Refuse(Refusal::NoFactor), .. });
+        // Whether it is somebody without a factor yet, and whom observe mode lets in, is to be looked up.
+        let looks_up = match &step {
+            Step::Finish { verdict: Verdict::Refuse(Refusal::NoFactor), .. } => {
+                policy.bears_missing_factors()
+            }
+            Step::Finish { verdict: Verdict::Admit(Admission::Observed(Refusal::NoFactor)), .. } => true,
+            _ => false,
+        };
         match system::random().map(Seed::new) {
-            Ok(seed) if refuses && policy.rollout != RolloutRules::default() => {
+            Ok(seed) if looks_up => {
                 self.run(pamh, config, Login::of_account_phase(policy, &self.request, &seed), &mut talk)
             }
             _ => finish(step, &mut talk),
         }
+    }
+
+    /// An administrator came through with a second factor: so can others.
+    fn confirm(&self) {
+        let (Some(Loaded { config, .. }), Some(known)) = (&self.loaded, &self.request.known) else {
+            return;
+        };
+        let confirms = |trial: Trial| trial.is_confirmed_by(known.uid, system::now());
+        if !Trial::read(&config.store).ok().flatten().is_some_and(confirms) {
+            return;
+        }
+        match Trial::end(&config.store) {
+            Ok(()) => self.log.write(Level::Notice, "policy: enforcement is confirmed by this login"),
+            Err(fault) => self.log.write(Level::Alert, &format!("policy: {fault}. {}", fault.hint())),
+        }
+    }
+
+    /// The whole stack let the user in, so what was set up on the way counts.
+    fn keep(&self, pamh: &PamHandle, enrolment: Enrolment, flags: PamFlag) {
+        let Some(Loaded { config, .. }) = &self.loaded else {
+            return;
+        };
+        let who = handle::who(pamh, &self.request);
+        let store = LoginStore::new(&config.store, &config.policy, &self.request);
+        let kept = LoggedStore { store, log: &self.log, who: who.clone() }.enroll(&enrolment, system::now());
+        self.log.enrolled(&enrolment, kept, &who);
+        let notice = if kept { Notice::Enrolled(Box::new(enrolment)) } else { Notice::NotKept };
+        PamConversation::new(pamh, config.policy.support.as_deref(), flags).tell(&notice);
     }
 
     /// Carries a login from its begin to its verdict.
@@ -228,7 +283,8 @@ impl Call {
 
 fn load(arguments: &Arguments, log: &Log) -> Option<Loaded> {
     match config::load(&arguments.conf) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            end_trial(&mut loaded.config, log);
             if let Some(fault) = &loaded.fault {
                 let hint = fault.hint();
                 log.write(Level::Alert, &format!("policy: {fault}; the last valid copy is in force. {hint}"));
@@ -245,8 +301,24 @@ fn load(arguments: &Arguments, log: &Log) -> Option<Loaded> {
     }
 }
 
+/// Enforcement that no administrator confirmed in time is none.
+fn end_trial(config: &mut Config, log: &Log) {
+    match Trial::read(&config.store) {
+        Ok(None) => {}
+        Ok(Some(trial)) => {
+            let mode = trial.mode(config.policy.mode, system::now());
+            if mode != config.policy.mode {
+                config.policy.mode = mode;
+                log.write(Level::Alert, "policy: enforcement was not confirmed in time: nobody is refused");
+            }
+        }
+        Err(fault) => {
+            log.write(Level::Alert, &format!("policy: {fault}; enforcement stands. {}", fault.hint()));
+        }
+    }
+}
+
 fn finish(step: Step, talk: &mut PamConversation<'_>) -> Verdict {
-    use twofa::ports::Conversation;
     match step {
         Step::Finish { notice, verdict } => {
             notice.iter().for_each(|notice| talk.tell(notice));
@@ -279,6 +351,9 @@ fn code(verdict: &Verdict) -> PamResultCode {
             | Admission::Key { .. }
             | Admission::SshKey { .. }
             | Admission::Trusted { .. }
+            | Admission::Bypass { .. }
+            | Admission::Session
+            | Admission::SettingUp { .. }
             | Admission::NotYet { .. }
             | Admission::Grace { .. }
             | Admission::Proven

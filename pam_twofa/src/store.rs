@@ -1,7 +1,7 @@
 //! The store, with a log: why nothing could be read, stored or sent is written down when it happens, as who is at the
 //! prompt may leave before the login is over.
 
-use twofa::account::{Change, Conflict};
+use twofa::account::{Change, Conflict, Enrolment};
 use twofa::log::{Level, Log, Who};
 use twofa::login::Event;
 use twofa::ports;
@@ -14,6 +14,12 @@ pub(crate) struct LoggedStore<'a> {
 }
 
 impl LoggedStore<'_> {
+    /// Keeps what the user set up; whether it is kept.
+    pub(crate) fn enroll(&mut self, enrolment: &Enrolment, now: u64) -> bool {
+        let event = self.store.enroll(enrolment, now);
+        matches!(self.logged(event), Event::Committed(_))
+    }
+
     fn logged(&self, event: Event) -> Event {
         match &event {
             Event::Failed => {

@@ -187,6 +187,9 @@ pub(crate) enum PolicyCommand {
     },
     /// Switch enforcement on
     Enable {
+        /// Off again by itself, unless an administrator logs in with a second factor in that time, as in 10m
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        confirm_within: Option<u64>,
         /// Also when users without a factor would be refused then
         #[arg(long)]
         force: bool,
@@ -232,6 +235,19 @@ pub(crate) enum UserCommand {
     },
     /// Forgive a user's failures: ends all locks
     Unlock { user: String },
+    /// Open one login of a user for a time, by a code that is shown to you; for who lost everything else
+    Bypass {
+        user: String,
+        /// How long the code can be used, as in 1h
+        #[arg(long = "for", value_name = "TIME", value_parser = duration, required_unless_present = "revoke")]
+        duration: Option<u64>,
+        /// Why: it is logged, and shown by `status` while it can be used
+        #[arg(long, required_unless_present = "revoke")]
+        reason: Option<String>,
+        /// Take it back
+        #[arg(long, conflicts_with_all = ["duration", "reason"])]
+        revoke: bool,
+    },
     /// Remove an account
     Remove {
         user: String,
@@ -346,6 +362,12 @@ impl From<AlgorithmName> for Algorithm {
             AlgorithmName::Sha512 => Self::Sha512,
         }
     }
+}
+
+/// From a minute to a day, in seconds.
+fn duration(text: &str) -> Result<u64, String> {
+    let seconds = twofa::config::seconds(text).filter(|seconds| (60..=86_400).contains(seconds));
+    seconds.ok_or_else(|| "must be a time from 1m to 24h, as in 30m".into())
 }
 
 /// An address, or the network of one as `trust list` shows it.

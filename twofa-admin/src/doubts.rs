@@ -1,7 +1,7 @@
 //! What a valid policy may still get wrong about this host: names that nobody has, an sshd that asks for less.
 
 use crate::error::Error;
-use crate::sshd;
+use crate::{sshd, trial};
 use std::path::Path;
 use twofa::config::Config;
 use twofa::policy::{Channel, Method, Policy, Who};
@@ -46,6 +46,7 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
         doubts.push(format!("The exemption of `{name}` has ended; remove it."));
     }
     doubts.extend(sshd::doubts(config));
+    doubts.extend(trial::doubt(config));
     doubts
 }
 

@@ -6,7 +6,7 @@ use crate::cli::EnrollCommand;
 use crate::context::Context;
 use crate::error::Error;
 use crate::recovery::{Codes, wait_until_saved};
-use crate::{contacts, keys, qr, send, table, users};
+use crate::{contacts, keys, send, table, users};
 use serde_json::json;
 use twofa::account::{Account, App, MAX_APPS};
 use twofa::code::{self, Answer, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NEW_SECRET_BYTES, Secret, Shape};
@@ -14,7 +14,7 @@ use twofa::config::Config;
 use twofa::contact::{Address, Number};
 use twofa::policy::Recipient;
 use twofa::store::Store;
-use twofa::system;
+use twofa::{otpauth, qr, system};
 use zeroize::Zeroizing;
 
 /// How often a wrong code may be typed back.
@@ -178,19 +178,15 @@ fn show_secret(
     secret: &Secret,
     shape: Shape,
 ) -> Result<(), Error> {
-    let base32 =
-        Zeroizing::new(base32::encode(base32::Alphabet::Rfc4648 { padding: false }, secret.expose()));
-    let uri = uri(issuer, user, &base32, shape);
+    let uri = otpauth::uri(issuer, user, secret, shape);
     let terminal = &mut context.terminal;
     terminal.say(&format!("Scan this with the authenticator app of {user}:\n"))?;
     // A code this long always fits; without it the secret below does.
     if let Some(qr) = qr::render(&uri, terminal.has_colour()) {
         terminal.say(&qr)?;
     }
-    let groups: Vec<&str> =
-        base32.as_bytes().chunks(4).filter_map(|group| str::from_utf8(group).ok()).collect();
     terminal.say(&Zeroizing::new(format!("Or open this: {}", uri.as_str())))?;
-    terminal.say(&Zeroizing::new(format!("Or type it in: {}", groups.join(" "))))?;
+    terminal.say(&Zeroizing::new(format!("Or type it in: {}", otpauth::groups(secret).as_str())))?;
     terminal.say(&format!(
         "               time based, {} digits, every {} seconds, {}\n",
         shape.digits,
@@ -221,30 +217,9 @@ fn prove(context: &mut Context, secret: &Secret, shape: Shape, skew: u8) -> Resu
     ))
 }
 
-/// The key URI that authenticator apps scan.
-fn uri(issuer: &str, user: &str, base32: &str, shape: Shape) -> Zeroizing<String> {
-    Zeroizing::new(format!(
-        "otpauth://totp/{0}:{1}?secret={base32}&issuer={0}&algorithm={2}&digits={3}&period={4}",
-        percent(issuer),
-        percent(user),
-        shape.algorithm.name(),
-        shape.digits,
-        shape.step
-    ))
-}
-
-/// RFC 3986: everything but unreserved characters is escaped.
-fn percent(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
 fn issuer(config: &Config) -> String {
     let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    config.policy.app.issuer.clone().or_else(host).unwrap_or_else(|| "twofa".into()).replace(':', "-")
+    config.policy.app.issuer.clone().or_else(host).unwrap_or_else(|| "twofa".into())
 }
 
 fn checked_label(label: String) -> Result<String, Error> {
@@ -325,7 +300,6 @@ fn parse_secret(typed: &str) -> Result<Secret, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twofa::code::Algorithm;
 
     #[test]
     fn secrets_are_taken_as_people_copy_them() {
@@ -342,14 +316,5 @@ mod tests {
         assert_eq!(fault("GEZDGNBVGY3TQOJ"), "the secret has 72 bits");
         assert_eq!(fault("GEZD0NBV"), "the secret has a character at position 5 that is not base32");
         assert_eq!(fault(""), "the secret has 0 bits");
-    }
-
-    #[test]
-    fn the_uri_is_what_apps_scan() {
-        let shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
-        assert_eq!(
-            uri("ACME Corp", "al/ice", "GEZDGNBV", shape).as_str(),
-            "otpauth://totp/ACME%20Corp:al%2Fice?secret=GEZDGNBV&issuer=ACME%20Corp&algorithm=SHA1&digits=6&period=30"
-        );
     }
 }

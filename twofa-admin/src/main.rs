@@ -2,6 +2,7 @@
 //! never in arguments.
 #![forbid(unsafe_code)]
 
+mod bypass;
 mod cli;
 mod contacts;
 mod context;
@@ -14,7 +15,6 @@ mod keys;
 mod last_login;
 mod missing;
 mod policy;
-mod qr;
 mod recovery;
 mod rollout;
 mod send;
@@ -22,6 +22,7 @@ mod sshd;
 mod status;
 mod table;
 mod terminal;
+mod trial;
 mod trust;
 mod users;
 

@@ -16,7 +16,7 @@ use twofa::system;
 pub(crate) struct Missing {
     pub(crate) user: String,
     uid: u32,
-    /// What is missing: `phone`, `email`, or the `account` of somebody whose codes a common address would take.
+    /// What is missing: `phone` or `email`.
     pub(crate) what: &'static str,
     last_login: Option<String>,
 }
@@ -42,6 +42,8 @@ pub(crate) fn covered(policy: &Policy) -> Result<Vec<LoginUser>, Error> {
             local: false,
             ssh_keys: Vec::new(),
             claim: None,
+            processes: Vec::new(),
+            session: None,
             host: String::new(),
         };
         if let Decision::Waive(Waiver::Exempt(_)) = asked.decide(&request, now) {
@@ -56,14 +58,12 @@ pub(crate) fn covered(policy: &Policy) -> Result<Vec<LoginUser>, Error> {
 pub(crate) fn find(policy: &Policy, accounts: &[UserReport], users: &[LoginUser]) -> Vec<Missing> {
     let sent = policy.methods.iter().copied().filter(|method| method.is_sent());
     let last = LastLogins::read();
+    // An address that takes everybody's codes leaves nobody out.
     let common = policy.email.as_ref().is_some_and(|email| email.default_address.is_some());
+    let sent = sent.filter(|method| !(common && *method == Method::Email));
     let of = |method: Method| {
         let missing = admin::without_method(users, accounts, method).into_iter();
-        let what = match method {
-            Method::Email if common => "account",
-            Method::Email => "email",
-            _ => "phone",
-        };
+        let what = if method == Method::Email { "email" } else { "phone" };
         let last = &last;
         missing.map(move |user| Missing {
             what,

@@ -3,7 +3,7 @@
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, doubts, exempt, missing, sshd, table};
+use crate::{Outcome, doubts, exempt, missing, sshd, table, trial};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Value};
@@ -11,14 +11,15 @@ use twofa::admin::{self, LoginUser, PolicyReport};
 use twofa::config::{self, Config};
 use twofa::policy::{Mode, Policy};
 use twofa::store::Store;
-use twofa::trusted;
+use twofa::trial::Trial;
+use twofa::{system, trusted};
 
 pub(crate) fn run(context: &mut Context, command: PolicyCommand) -> Result<Outcome, Error> {
     match command {
         PolicyCommand::Show => show(context),
         PolicyCommand::Check { file } => check(context, file),
         PolicyCommand::Set { values, force } => set(context, &values, force),
-        PolicyCommand::Enable { force } => set(context, &["mode=enforce".into()], force),
+        PolicyCommand::Enable { force, confirm_within } => enable(context, force, confirm_within),
         PolicyCommand::Disable { yes } => disable(context, yes),
     }
 }
@@ -62,13 +63,38 @@ fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error>
     Ok(if fault.is_none() && doubts.is_empty() { Outcome::Done } else { Outcome::Found })
 }
 
+fn enable(context: &mut Context, force: bool, confirm_within: Option<u64>) -> Result<Outcome, Error> {
+    let enforce = ["mode=enforce".to_string()];
+    let Some(seconds) = confirm_within else {
+        return set(context, &enforce, force);
+    };
+    // Begun before there is anything to end: a kill in between enforces nothing.
+    let told = trial::begin(&context.config()?, seconds)?;
+    let outcome = change(context, &enforce, force);
+    match &outcome {
+        Ok(Outcome::Done) => context.terminal.say(&told)?,
+        _ => Trial::end(&context.config()?.store)?,
+    }
+    outcome
+}
+
 fn disable(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     context.terminal.insist("Switch enforcement off, so that nobody is asked for a second factor?", yes)?;
     set(context, &["mode=off".into()], false)
 }
 
-/// Changes values of the file and keeps everything else of it, comments included.
+/// Changes values of the file. What an administrator sets so is no trial.
 pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Result<Outcome, Error> {
+    let outcome = change(context, values, force)?;
+    let sets_mode = |value: &String| value.split('=').next().is_some_and(|key| key.trim() == "mode");
+    if outcome == Outcome::Done && values.iter().any(sets_mode) {
+        Trial::end(&context.config()?.store)?;
+    }
+    Ok(outcome)
+}
+
+/// Changes values of the file and keeps everything else of it, comments included.
+fn change(context: &mut Context, values: &[String], force: bool) -> Result<Outcome, Error> {
     let (before, _) = config::read(&context.conf)?;
     let (after, text) = with(&context.conf, values)?;
     if let Some(outcome) = refuse_lock_out(context, &before, &after, force)? {
@@ -144,11 +170,13 @@ fn refuse_lock_out(
         return Ok(None);
     }
     let users = missing::covered(&after.policy)?;
-    let mut refused = if enforces { admin::without_factor(&users, &accounts) } else { Vec::new() };
+    let now = system::now();
+    let mut refused =
+        if enforces { admin::refused(&after.policy, &users, &accounts, now) } else { Vec::new() };
     if enforced && old.methods == new.methods {
         // Of another prefix or address it is enough to hear whom it locks out.
         let accounts = crate::context::accounts(before, &store)?.0;
-        let already = admin::without_factor(&users, &accounts);
+        let already = admin::refused(&before.policy, &users, &accounts, now);
         refused.retain(|user| !already.contains(user));
     }
     // Whom a new method cannot reach; of one that was there before, only who could not log in at all.

@@ -1,15 +1,13 @@
 //! `rollout status`: how far every user of the host is on the way to a second factor.
 
 use crate::cli::RolloutCommand;
-use crate::context::Context;
+use crate::context::{Context, accounts};
 use crate::error::Error;
 use crate::last_login::LastLogins;
 use crate::{Outcome, missing, table};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-use twofa::account::{Account, State};
-use twofa::admin::{self, LoginUser};
-use twofa::login::Phase;
+use twofa::admin::{self, LoginUser, Standing, UserReport};
 use twofa::message::rfc3339;
 use twofa::policy::{Mode, Policy};
 use twofa::store::Store;
@@ -20,29 +18,18 @@ struct Row {
     user: String,
     uid: u32,
     #[serde(flatten)]
-    standing: Standing,
+    standing: Progress,
     last_login: Option<String>,
+    /// Logins that observe mode let in and enforcement would have refused.
+    would_be_refused: u32,
+    last_would_be_refused: Option<String>,
 }
 
-/// What would happen to a login now, if the policy is enforced.
 #[derive(Serialize)]
-#[serde(tag = "standing", rename_all = "kebab-case")]
-enum Standing {
-    Enrolled,
-    Exempt,
-    /// No factor, and told that one is asked for from then on.
-    NotYet {
-        enforced_from: String,
-    },
-    /// No factor, and none asked for until then.
-    Grace {
-        until: String,
-    },
-    /// The days have not begun: they do at the next login.
-    GraceToCome {
-        days: u64,
-    },
-    Refused,
+#[serde(untagged)]
+enum Progress {
+    Covered(Standing),
+    Exempt { standing: &'static str },
 }
 
 pub(crate) fn run(context: &mut Context, command: &RolloutCommand) -> Result<Outcome, Error> {
@@ -54,63 +41,91 @@ pub(crate) fn run(context: &mut Context, command: &RolloutCommand) -> Result<Out
 fn status(context: &mut Context) -> Result<Outcome, Error> {
     let config = context.config()?;
     let policy = &config.policy;
-    let store = Store::open(&config.store)?;
-    let (mut accounts, mut faults) = (HashMap::new(), Vec::new());
-    store.for_each(|account| match account {
-        Ok((account, state)) => drop(accounts.insert((account.user.clone(), account.uid), (account, state))),
-        Err(error) => faults.push(format!("{error}. {}", error.hint())),
-    })?;
-    let covered: HashSet<u32> = missing::covered(policy)?.into_iter().map(|user| user.uid).collect();
+    let (accounts, faults) = accounts(&config, &Store::open(&config.store)?)?;
+    let accounts: HashMap<(&str, u32), &UserReport> =
+        accounts.iter().map(|account| ((account.user.as_str(), account.uid), account)).collect();
+    let covered: HashSet<String> = missing::covered(policy)?.into_iter().map(|user| user.user).collect();
     let last = LastLogins::read();
     let now = system::now();
     let row = |user: LoginUser| {
-        let found = accounts.get(&(user.user.clone(), user.uid));
-        let is_exempt = !covered.contains(&user.uid);
-        let standing = if is_exempt { Standing::Exempt } else { standing(policy, found, now) };
-        Row { last_login: last.of(&user).map(rfc3339), user: user.user, uid: user.uid, standing }
+        let account = accounts.get(&(user.user.as_str(), user.uid));
+        let standing = match covered.contains(&user.user) {
+            false => Progress::Exempt { standing: "exempt" },
+            true => Progress::Covered(
+                account.map_or_else(|| Standing::of(policy, None, now), |account| account.standing.clone()),
+            ),
+        };
+        Row {
+            last_login: last.of(&user).map(rfc3339),
+            would_be_refused: account.map_or(0, |account| account.would_be_refused),
+            last_would_be_refused: account.and_then(|account| account.last_would_be_refused.clone()),
+            user: user.user,
+            uid: user.uid,
+            standing,
+        }
     };
     let rows: Vec<Row> = admin::login_users(&system::passwd()?).into_iter().map(row).collect();
     context.report(&rows, |rows| text(policy, rows))?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
-    let refused = rows.iter().any(|row| matches!(row.standing, Standing::Refused));
+    let refused = rows.iter().any(|row| matches!(row.standing, Progress::Covered(Standing::Refused)));
     Ok(if refused || !faults.is_empty() { Outcome::Found } else { Outcome::Done })
 }
 
-fn standing(policy: &Policy, found: Option<&(Account, State)>, now: u64) -> Standing {
-    if found.is_some_and(|(account, _)| !policy.methods_of(&account.factors).is_empty()) {
-        return Standing::Enrolled;
-    }
-    match policy.phase(found.map(|(account, _)| account), now) {
-        Phase::NotYet { from } => Standing::NotYet { enforced_from: rfc3339(from) },
-        Phase::Over => Standing::Refused,
-        Phase::Grace => match found.map(|(_, state)| state).filter(|state| state.has_grace_begun()) {
-            None => Standing::GraceToCome { days: policy.rollout.grace / 86_400 },
-            Some(state) => match state.grace_until(policy.rollout.grace, now) {
-                Some(until) => Standing::Grace { until: rfc3339(until) },
-                None => Standing::Refused,
-            },
-        },
-    }
-}
-
 fn text(policy: &Policy, rows: &[Row]) -> String {
+    let observes = policy.mode == Mode::Observe || rows.iter().any(|row| row.would_be_refused > 0);
     let cells = |row: &Row| {
-        let (standing, until) = match &row.standing {
-            Standing::Enrolled => ("enrolled", String::new()),
-            Standing::Exempt => ("exempt", String::new()),
-            Standing::NotYet { enforced_from } => ("no factor: let in until", enforced_from.clone()),
-            Standing::Grace { until } => ("no factor: let in until", until.clone()),
-            Standing::GraceToCome { days } => ("no factor: at the next login", format!("{days} days begin")),
-            Standing::Refused => ("no factor: refused", String::new()),
+        let standing = match &row.standing {
+            Progress::Covered(Standing::Enrolled) => "enrolled".into(),
+            Progress::Covered(Standing::NotYet { enforced_from }) => {
+                format!("let in until {}", minute(enforced_from))
+            }
+            Progress::Covered(Standing::Grace { grace_until }) => {
+                format!("in grace until {}", minute(grace_until))
+            }
+            Progress::Covered(Standing::GraceToCome { grace_days }) => {
+                format!("{grace_days} days from next login")
+            }
+            Progress::Covered(Standing::Refused) => "REFUSED: no factor".into(),
+            Progress::Exempt { .. } => "exempt".into(),
         };
-        let last = row.last_login.clone().unwrap_or_else(|| "not known".into());
-        [row.user.clone(), row.uid.to_string(), standing.into(), until, last]
+        let last = row.last_login.as_deref().map_or("not known", day).to_string();
+        let observed = match &row.last_would_be_refused {
+            None => "-".into(),
+            Some(at) => format!("{} times, last {}", row.would_be_refused, day(at)),
+        };
+        [row.user.clone(), standing, last, observed]
     };
-    let rows: Vec<_> = rows.iter().map(cells).collect();
+    let cells: Vec<[String; 4]> = rows.iter().map(cells).collect();
+    let rendered = if observes {
+        table::render(["USER", "STANDING", "LAST LOGIN", "WOULD HAVE BEEN REFUSED"], &cells)
+    } else {
+        let three: Vec<_> =
+            cells.into_iter().map(|[user, standing, last, _]| [user, standing, last]).collect();
+        table::render(["USER", "STANDING", "LAST LOGIN"], &three)
+    };
+    let count = |is: fn(&Standing) -> bool| {
+        rows.iter().filter(|row| matches!(&row.standing, Progress::Covered(of) if is(of))).count()
+    };
+    let enrolled = count(|of| *of == Standing::Enrolled);
+    let refused = count(|of| *of == Standing::Refused);
+    let covered = count(|_| true);
     let mode = match policy.mode {
         Mode::Enforce => "",
-        Mode::Observe => "\n\nThe mode is observe: nobody is refused yet.",
-        Mode::Off => "\n\nThe mode is off: nobody is asked for anything yet.",
+        Mode::Observe => " The mode is observe: nobody is refused yet.",
+        Mode::Off => " The mode is off: nobody is asked for anything yet.",
     };
-    table::render(["USER", "UID", "STANDING", "UNTIL", "LAST LOGIN"], &rows) + mode
+    let verb = if policy.mode == Mode::Enforce { "are" } else { "would be" };
+    format!(
+        "{rendered}\n\n{enrolled} of {covered} users have a second factor; {refused} {verb} refused today.{mode}\n\
+         Users whom the name service does not list (LDAP often does not) were not looked at."
+    )
+}
+
+/// Of a time as reports have it; `2027-01-15T00:00Z` is as long as a table bears.
+fn minute(time: &str) -> String {
+    format!("{}Z", time.get(..16).unwrap_or(time))
+}
+
+fn day(time: &str) -> &str {
+    time.get(..10).unwrap_or(time)
 }

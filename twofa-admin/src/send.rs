@@ -70,6 +70,7 @@ pub(crate) fn send(
         method,
         to: to.clone(),
         code: seed.sent_code(0),
+        enrolls: kind == Kind::Enroll,
         until: system::now().saturating_add(channel.valid_for),
         id: seed.message_id(0),
     };
@@ -82,6 +83,8 @@ pub(crate) fn send(
         local: true,
         ssh_keys: Vec::new(),
         claim: None,
+        processes: Vec::new(),
+        session: None,
         host: system::host(),
     };
     let job = Job::new(channel, kind, &delivery, &request);

@@ -9,6 +9,7 @@ use twofa::admin::{self, LoginUser};
 use twofa::config;
 use twofa::policy::{Method, Mode};
 use twofa::store::Store;
+use twofa::system;
 
 /// How many names a line shows.
 const MAX_NAMES: usize = 10;
@@ -23,6 +24,8 @@ struct Status {
     accounts: usize,
     enrolled: usize,
     without_factor: Vec<LoginUser>,
+    /// Those of them whom enforcement refuses; the others are let in for the time being.
+    refused: Vec<LoginUser>,
     /// Who is asked for none.
     exempt: Vec<String>,
     /// Whom a method of the policy cannot reach.
@@ -31,6 +34,8 @@ struct Status {
     unconfirmed: Vec<String>,
     locked: Vec<String>,
     few_recovery_codes: Vec<String>,
+    /// Logins that an administrator opened, each until when and why.
+    bypasses: Vec<String>,
     /// What is out of order, each with what to do.
     faults: Vec<String>,
     /// What standards say of the methods.
@@ -77,7 +82,9 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
         store: config.store.database.display().to_string(),
         accounts: accounts.len(),
         enrolled: accounts.iter().filter(enrolled).count(),
-        without_factor: admin::without_factor(&users, &accounts),
+        without_factor: admin::without_factor(&config.policy, &users, &accounts),
+        refused: admin::refused(&config.policy, &users, &accounts, system::now()),
+        bypasses: accounts.iter().filter_map(bypass).collect(),
         exempt: exempt::names(&config),
         missing: missing::find(&config.policy, &accounts, &users),
         unconfirmed: names(unconfirmed.collect()),
@@ -86,10 +93,15 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
         faults,
         notices: [admin::notices(&config.policy), exempt::ending(&config)].concat(),
     };
-    let refuses = config.policy.mode == Mode::Enforce && !status.without_factor.is_empty();
+    let refuses = config.policy.mode == Mode::Enforce && !status.refused.is_empty();
     let found = refuses || !status.missing.is_empty() || !status.faults.is_empty();
     context.report(&status, text)?;
     Ok(if found { Outcome::Found } else { Outcome::Done })
+}
+
+fn bypass(report: &admin::UserReport) -> Option<String> {
+    let open = report.bypass.as_ref()?;
+    Some(format!("{} until {}: {}", report.user, open.until, open.reason))
 }
 
 fn text(status: &Status) -> String {
@@ -108,6 +120,7 @@ fn text(status: &Status) -> String {
         names => names.join(", "),
     };
     let without: Vec<String> = status.without_factor.iter().map(|user| user.user.clone()).collect();
+    let refused: Vec<String> = status.refused.iter().map(|user| user.user.clone()).collect();
     let mut lines = vec![
         format!("Policy:              {}", status.policy),
         format!("Mode:                {mode}"),
@@ -116,6 +129,7 @@ fn text(status: &Status) -> String {
         format!("Store:               {}", status.store),
         format!("Enrolled:            {} of {} accounts", status.enrolled, status.accounts),
         format!("No second factor:    {}", names(&without)),
+        format!("Refused for that:    {}", names(&refused)),
         format!("Exempt:              {}", names(&status.exempt)),
         format!("Locked:              {}", names(&status.locked)),
         format!("Few recovery codes:  {}", names(&status.few_recovery_codes)),
@@ -124,9 +138,7 @@ fn text(status: &Status) -> String {
         [("No phone number:    ", "phone", "sms"), ("No e-mail address:  ", "email", "email")]
     {
         if status.methods.contains(&method) {
-            let is_it =
-                |missing: &&Missing| missing.what == what || what == "email" && missing.what == "account";
-            let missing = status.missing.iter().filter(is_it);
+            let missing = status.missing.iter().filter(|missing| missing.what == what);
             lines.push(format!(
                 "{title} {}",
                 names(&missing.map(|missing| missing.user.clone()).collect::<Vec<_>>())
@@ -136,6 +148,7 @@ fn text(status: &Status) -> String {
     if status.methods.iter().any(|method| *method != "app") {
         lines.push(format!("Not confirmed:       {}", names(&status.unconfirmed)));
     }
+    lines.extend(status.bypasses.iter().map(|open| format!("BYPASS:              {open}")));
     lines.extend(status.faults.iter().map(|fault| format!("Out of order:        {fault}")));
     lines.extend(status.notices.iter().map(|notice| format!("Note:                {notice}")));
     table::printable_lines(&lines)

@@ -89,7 +89,12 @@ fn row(trusted: &Trusted) -> [String; 5] {
 fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Outcome, Error> {
     let (_, mut store) = context.open()?;
     let ended = store.change(user, |_, state| {
-        Ok::<_, Error>(state.distrust(|device| from.is_none_or(|from| device.is_from(from))))
+        let ended = state.distrust(|device| from.is_none_or(|from| device.is_from(from)));
+        // A session has no address of its own.
+        if from.is_none() {
+            state.distrust_all();
+        }
+        Ok::<_, Error>(ended)
     })?;
     say(context, ended, &format!(" of {user}"))
 }
@@ -99,13 +104,17 @@ fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     context.terminal.insist("End the trust in every device of every user?", yes)?;
     let (mut users, mut faults) = (Vec::new(), Vec::new());
     store.for_each(|account| match account {
-        Ok((account, state)) if state.devices(0).next().is_some() => users.push(account.user),
+        Ok((account, state)) if state.trusts_anything() => users.push(account.user),
         Ok(_) => {}
         Err(error) => faults.push(format!("{error}. {}", error.hint())),
     })?;
     let mut ended = 0;
     for user in users {
-        ended += store.change(&user, |_, state| Ok::<_, Error>(state.distrust(|_| true)))?;
+        ended += store.change(&user, |_, state| {
+            let devices = state.distrust(|_| true);
+            state.distrust_all();
+            Ok::<_, Error>(devices)
+        })?;
     }
     say(context, ended, "")?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));

@@ -4,7 +4,7 @@ use crate::cli::{ContactArguments, UserCommand};
 use crate::contacts::{self, Contacts};
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, missing, table};
+use crate::{Outcome, bypass, missing, table};
 use twofa::account::{Account, Change, Conflict, Factors, State};
 use twofa::admin::{ContactReport, KeyReport, UserReport};
 use twofa::policy::Known;
@@ -21,6 +21,10 @@ pub(crate) fn run(context: &mut Context, command: UserCommand) -> Result<Outcome
         UserCommand::Show { user } => show(context, &user),
         UserCommand::Reset { user, yes } => reset(context, &user, yes),
         UserCommand::Unlock { user } => unlock(context, &user),
+        UserCommand::Bypass { user, revoke: true, .. } => bypass::revoke(context, &user),
+        UserCommand::Bypass { user, duration, reason, .. } => {
+            bypass::open(context, &user, duration.unwrap_or_default(), &reason.unwrap_or_default())
+        }
         UserCommand::Remove { user, yes } => remove_account(context, &user, yes),
         UserCommand::Forget { user, label, yes } => forget(context, &user, &label, yes),
         UserCommand::Repair { user } => repair(context, &user),
@@ -141,8 +145,9 @@ fn show(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         let keys: Vec<String> = report.keys.iter().map(key).collect();
         let keys = if keys.is_empty() { "none".into() } else { keys.join("\n                 ") };
         format!(
-            "User:            {} (uid {})\nApps:            {apps}\nSecurity keys:   {keys}\nTelephone:       {phone}\nE-mail:          {addresses}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}",
-            table::printable(&report.user), report.uid, report.recovery_codes_left, report.failures, locks(report)
+            "User:            {} (uid {})\nApps:            {apps}\nSecurity keys:   {keys}\nTelephone:       {phone}\nE-mail:          {addresses}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}{}",
+            table::printable(&report.user), report.uid, report.recovery_codes_left, report.failures, locks(report),
+            report.bypass.as_ref().map(|open| format!("\nBYPASS:          until {}: {}", open.until, table::printable(&open.reason))).unwrap_or_default()
         )
     })?;
     Ok(Outcome::Done)

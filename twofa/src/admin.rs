@@ -3,6 +3,7 @@
 use crate::account::{Account, Factors, Key, SshKey, State};
 use crate::config::Config;
 use crate::contact::{Address, Confirmable, Number};
+use crate::login::Phase;
 use crate::message::{rfc3339, span};
 use crate::policy::{Channel, Exemption, Method, Policy, Who};
 use crate::token::Protocol;
@@ -30,6 +31,58 @@ pub struct UserReport {
     pub locked_addresses: usize,
     /// Until when the last of them is.
     pub addresses_locked_until: Option<String>,
+    /// What enforcement says of a login now.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// Logins that observe mode let in and enforcement would have refused; when the last one was.
+    pub would_be_refused: u32,
+    pub last_would_be_refused: Option<String>,
+    /// The way in that an administrator opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<BypassReport>,
+}
+
+/// How far a user is on the way to a second factor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "standing", rename_all = "kebab-case")]
+pub enum Standing {
+    Enrolled,
+    /// No factor, and told that one is asked for from then on.
+    NotYet {
+        enforced_from: String,
+    },
+    /// No factor, and none asked for until then.
+    Grace {
+        grace_until: String,
+    },
+    /// The days have not begun: they do at the next login.
+    GraceToCome {
+        grace_days: u64,
+    },
+    Refused,
+}
+
+impl Standing {
+    /// Of somebody with this account, or none.
+    pub fn of(policy: &Policy, known: Option<(&Account, &State)>, now: u64) -> Self {
+        let none = Factors::default();
+        let factors = known.map_or(none, |(account, state)| counting(&account.factors, state));
+        if !policy.methods_of(&factors).is_empty() {
+            return Self::Enrolled;
+        }
+        match policy.phase(known, now) {
+            Phase::NotYet { from } => Self::NotYet { enforced_from: rfc3339(from) },
+            Phase::GraceToCome => Self::GraceToCome { grace_days: policy.rollout.grace / 86_400 },
+            Phase::Grace { until } => Self::Grace { grace_until: rfc3339(until) },
+            Phase::Over => Self::Refused,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct BypassReport {
+    pub until: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -125,6 +178,12 @@ impl UserReport {
             locked: failures >= limits.total,
             locked_addresses: addresses.map_or(0, |(count, _)| count),
             addresses_locked_until: addresses.map(|(_, until)| rfc3339(until)),
+            standing: Standing::of(policy, Some((account, state)), now),
+            would_be_refused: state.observed().0,
+            last_would_be_refused: Some(state.observed().1).filter(|at| *at > 0).map(rfc3339),
+            bypass: state
+                .bypass(now)
+                .map(|open| BypassReport { until: rfc3339(open.until), reason: open.reason.clone() }),
         }
     }
 }
@@ -212,6 +271,7 @@ struct KeyRulesReport {
 struct TrustRulesReport {
     duration: String,
     offer: &'static str,
+    session_services: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -219,6 +279,7 @@ struct RolloutRulesReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     enforce_from: Option<String>,
     grace_days: u64,
+    enroll_at_login: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -281,10 +342,12 @@ impl PolicyReport {
             trust: TrustRulesReport {
                 duration: policy.trust.duration.map_or_else(|| "single-sign-on".into(), span),
                 offer: if policy.trust.always { "always" } else { "ask" },
+                session_services: policy.trust.session_services.clone(),
             },
             rollout: RolloutRulesReport {
                 enforce_from: (policy.rollout.from > 0).then(|| rfc3339(policy.rollout.from)),
                 grace_days: policy.rollout.grace / 86_400,
+                enroll_at_login: policy.rollout.enroll,
             },
             limits: LimitsReport {
                 prompts: policy.limits.prompts,
@@ -338,10 +401,24 @@ pub struct LoginUser {
     pub uid: u32,
 }
 
-/// Those of `users` who have no factor to answer with: enforcement refuses them. A method that needs no account
-/// (a default address for codes) still needs one to keep its state in.
-pub fn without_factor(users: &[LoginUser], accounts: &[UserReport]) -> Vec<LoginUser> {
+/// Those of `users` who have no factor to answer with. A default address for codes is one for all.
+pub fn without_factor(policy: &Policy, users: &[LoginUser], accounts: &[UserReport]) -> Vec<LoginUser> {
+    if !policy.methods_of(&Factors::default()).is_empty() {
+        return Vec::new();
+    }
     without(users, accounts, |account| !account.methods.is_empty())
+}
+
+/// Those of `users` whom enforcement refuses now.
+pub fn refused(policy: &Policy, users: &[LoginUser], accounts: &[UserReport], now: u64) -> Vec<LoginUser> {
+    if Standing::of(policy, None, now) == Standing::Refused {
+        return without(users, accounts, |account| account.standing != Standing::Refused);
+    }
+    let is_it = |user: &LoginUser, account: &UserReport| account.user == user.user && account.uid == user.uid;
+    let refused: Vec<&UserReport> =
+        accounts.iter().filter(|account| account.standing == Standing::Refused).collect();
+    let is_refused = |user: &&LoginUser| refused.iter().any(|account| is_it(user, account));
+    users.iter().filter(is_refused).cloned().collect()
 }
 
 /// Those of `users` whom `method` cannot reach.

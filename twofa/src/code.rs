@@ -253,6 +253,20 @@ impl Seed {
         tag(&self.0, &format!("challenge {number}"))
     }
 
+    /// The secret of an app that is set up in this login.
+    pub fn app_secret(&self) -> Secret {
+        Secret::new(tag(&self.0, "app").first_chunk::<NEW_SECRET_BYTES>().copied().unwrap_or_default())
+    }
+
+    /// The recovery codes that come with it, as they are shown and as they are kept.
+    pub fn recovery_codes(&self) -> (Vec<Zeroizing<String>>, RecoverySet) {
+        let random = |number| tag(&self.0, &format!("recovery {number}"));
+        let code = |number| format_recovery(random(number).first_chunk().unwrap_or(&[0; RECOVERY_BYTES]));
+        let shown: Vec<_> = (0..RECOVERY_CODES).map(code).collect();
+        let set = RecoverySet::new(Secret::new(tag(&self.0, "recovery key")), &shown);
+        (shown, set)
+    }
+
     /// What the `number`th code is known by.
     pub fn sent_tag(&self, number: u8) -> Tag {
         self.tag(number, self.sent_code(number).expose())

@@ -117,6 +117,7 @@ fn distrust(policy: &mut Policy, broken: &str) {
         policy.mode = Mode::Enforce;
     }
     policy.trust.duration = None;
+    policy.trust.session_services.clear();
     policy.rollout = RolloutRules::default();
     policy.exemptions.retain(|exemption| match &exemption.who {
         Who::User(name) => says("user", name),
@@ -179,10 +180,15 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Error> {
     };
     let file: File = toml::from_str(text)
         .map_err(|error| invalid(error.span().map_or(0, |span| span.start), error.message()))?;
-    match file.missing_table() {
-        Some(fault) => Err(invalid(file.methods.span().start, fault)),
-        None => Ok(file.into_config()),
+    if let Some(fault) = file.missing_table() {
+        return Err(invalid(file.methods.span().start, fault));
     }
+    if let Some(service) = file.odd_session_service() {
+        let fault =
+            format!("`{service}` is no service of `services` that is used inside a session, such as sudo");
+        return Err(invalid(file.trust.session_services.span().start, &fault));
+    }
+    Ok(file.into_config())
 }
 
 /// The file as it is written. Every field's type checks its own range, so that a fault has a line.
@@ -229,6 +235,13 @@ impl File {
         None
     }
 
+    /// What lets people in has no session around it; and what the policy does not cover asks for nothing anyway.
+    fn odd_session_service(&self) -> Option<&String> {
+        let listed = self.trust.session_services.get_ref().iter();
+        let mut odd = listed.filter(|name| Policy::is_login(name) || !self.services.0.contains(name));
+        odd.next()
+    }
+
     fn into_config(self) -> Config {
         Config {
             policy: Policy {
@@ -259,10 +272,12 @@ impl File {
                 trust: TrustRules {
                     duration: self.trust.duration.seconds(),
                     always: matches!(self.trust.offer, OfferName::Always),
+                    session_services: self.trust.session_services.into_inner(),
                 },
                 rollout: RolloutRules {
                     from: self.rollout.enforce_from.map_or(0, |date| date.0),
                     grace: u64::from(self.rollout.grace_days.get()) * 86_400,
+                    enroll: self.rollout.enroll_at_login,
                 },
                 helper: self.helper.0,
                 app: AppRules {
@@ -357,11 +372,12 @@ struct KeyTable {
 struct RolloutTable {
     enforce_from: Option<FirstDay>,
     grace_days: Number<u8, 0, 90>,
+    enroll_at_login: bool,
 }
 
 impl Default for RolloutTable {
     fn default() -> Self {
-        Self { enforce_from: None, grace_days: Number(0) }
+        Self { enforce_from: None, grace_days: Number(0), enroll_at_login: true }
     }
 }
 
@@ -382,12 +398,20 @@ impl<'de> Deserialize<'de> for FirstDay {
     }
 }
 
-/// `[trust]`: devices that need no code each time.
-#[derive(Default, Deserialize)]
+/// `[trust]`: what needs no code each time.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TrustTable {
     duration: TrustDuration,
     offer: OfferName,
+    session_services: Spanned<Vec<String>>,
+}
+
+impl Default for TrustTable {
+    fn default() -> Self {
+        let session_services = Spanned::new(0..0, Vec::new());
+        Self { duration: TrustDuration::default(), offer: OfferName::default(), session_services }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -604,7 +628,7 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Duration<MIN, MAX
     }
 }
 
-fn seconds(text: &str) -> Option<u64> {
+pub fn seconds(text: &str) -> Option<u64> {
     let unit = text.chars().last()?;
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     let unit = match unit {
@@ -808,7 +832,7 @@ mod tests {
         ];
         for (text, duration, always) in table {
             let trust = parse(&format!("{MINIMAL}{text}\n")).unwrap().policy.trust;
-            assert_eq!(trust, TrustRules { duration, always }, "{text}");
+            assert_eq!(trust, TrustRules { duration, always, session_services: vec![] }, "{text}");
         }
     }
 

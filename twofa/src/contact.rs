@@ -27,6 +27,12 @@ pub struct Address(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault(&'static str);
 
+impl Fault {
+    pub fn why(self) -> &'static str {
+        self.0
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)

@@ -5,6 +5,8 @@
 
 pub mod code;
 pub mod contact;
+pub mod otpauth;
+pub mod qr;
 pub mod sshkey;
 pub mod token;
 
@@ -27,5 +29,6 @@ pub mod helper;
 
 pub mod config;
 pub mod store;
+pub mod trial;
 
 pub mod admin;

@@ -1,7 +1,7 @@
 //! Lines for the system's log (authpriv), in the forms that fail2ban's filters and people know.
 //! Whatever came from outside is escaped; a code or secret never gets here.
 
-use crate::account::{Cap, Claim, Lock};
+use crate::account::{Cap, Claim, Enrolment, Lock, NewApp};
 use crate::login::{Admission, Delivery, Refusal, Verdict};
 use crate::message::rfc3339;
 use crate::token::Touched;
@@ -122,6 +122,18 @@ impl Log {
         );
     }
 
+    /// What a user set up in a login counts now; or why it does not.
+    pub fn enrolled(&self, enrolment: &Enrolment, kept: bool, who: &Who<'_>) {
+        let app = enrolment.app.as_ref().map(|_| format!(" app={}", NewApp::LABEL));
+        let phone = enrolment
+            .phone
+            .as_ref()
+            .map(|phone| format!(" phone={}", phone.number.masked().replace(' ', "")));
+        let what = app.into_iter().chain(phone).collect::<String>();
+        let verb = if kept { "enrolled" } else { "not enrolled" };
+        self.write(Level::Notice, &format!("{verb} {}{what}", whence(who)));
+    }
+
     /// A security key that was asked for proved nothing.
     pub fn untouched(&self, touched: &Touched, who: &Who<'_>) {
         let (level, reason) = match touched {
@@ -198,7 +210,9 @@ fn severity(level: Level) -> Severity {
 
 fn level(admission: &Admission) -> Level {
     match admission {
+        Admission::Bypass { .. } => Level::Alert,
         Admission::Observed(_)
+        | Admission::SettingUp { .. }
         | Admission::Recovery { .. }
         | Admission::NotYet { .. }
         | Admission::Grace { .. } => Level::Warning,
@@ -246,6 +260,9 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
             format!("no factor yet for {whence} enforced-from={}", rfc3339(*from))
         }
         Admission::Grace { until } => format!("no factor yet for {whence} grace-until={}", rfc3339(*until)),
+        Admission::SettingUp { admission, .. } => format!("{} set-up=begun", admitted(admission, who)),
+        Admission::Bypass { reason } => format!("accepted BYPASS for {whence} reason={}", quote(reason)),
+        Admission::Session => format!("accepted session for {whence}"),
         Admission::Trusted { until } => {
             format!("accepted trusted device for {whence} until={}", rfc3339(*until))
         }

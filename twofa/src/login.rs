@@ -5,19 +5,22 @@
 //! foreseen refuses.
 
 mod answer;
+mod enroll;
 mod key;
 mod rollout;
 mod sent;
 mod step;
 mod trust;
 
+pub use enroll::Reply;
 pub use rollout::Phase;
-pub use step::{Admission, Delivery, Event, Notice, Prompt, Refusal, Step, Verdict};
+pub use step::{Admission, AppToScan, Delivery, Event, Notice, Prompt, Refusal, Step, Verdict};
 
-use crate::account::{Account, Change, Conflict, Guess, Lock, Proof, Source, State};
-use crate::code::Seed;
+use crate::account::{Account, Change, Conflict, Factors, Guess, Lock, Proof, Source, State};
+use crate::code::{RecoverySet, Seed};
 use crate::policy::{Decision, Method, Mode, Policy, Request, Waiver};
 use crate::token::Device;
+use enroll::SetUp;
 use key::Touching;
 use sent::Live;
 use std::mem;
@@ -51,6 +54,12 @@ pub struct Login<'a> {
     touches: u8,
     /// The device whose PIN is asked for.
     pin_for: Device,
+    /// The code that an administrator gave this user for one login, and why.
+    bypass: Option<(RecoverySet, String)>,
+    /// An account was made in this login.
+    registered: bool,
+    /// The user has a number already, allowed or not.
+    has_phone: bool,
     /// Nothing can be asked any more: it is only looked up who this is.
     account_phase: bool,
 }
@@ -73,6 +82,16 @@ enum Stage {
     Trusting(Admission),
     /// The days without a factor begin, or began.
     Granting(u16),
+    /// It is asked for inside a session.
+    Joining,
+    /// The user gets an account: for codes that need none of an administrator's doing.
+    Registering,
+    /// The factor is proven; that the session's is, is stored.
+    Opening(Admission, Box<State>),
+    /// It would be refused, which is counted.
+    Observing(Refusal),
+    /// Something is set up.
+    SettingUp(enroll::Stage, Box<SetUp>),
     Over,
 }
 
@@ -103,6 +122,9 @@ impl<'a> Login<'a> {
             challenges: 0,
             touches: 0,
             pin_for: 0,
+            bypass: None,
+            registered: false,
+            has_phone: false,
             account_phase: false,
         }
     }
@@ -125,6 +147,21 @@ impl<'a> Login<'a> {
             (Stage::Proving(Admission::Trusted { .. }), Event::Conflict(Conflict::Untrusted)) => {
                 self.begin_asking(now)
             }
+            (Stage::Joining, Event::Committed(_)) => {
+                Step::Finish { notice: None, verdict: Verdict::Admit(Admission::Session) }
+            }
+            (Stage::Joining, Event::Conflict(_)) => self.read(),
+            (Stage::Registering, Event::Committed(_)) => {
+                self.registered = true;
+                self.read()
+            }
+            (Stage::Opening(admission, state), Event::Committed(_) | Event::Conflict(_) | Event::Failed) => {
+                self.opened(admission, &state)
+            }
+            (Stage::Observing(refusal), Event::Committed(_) | Event::Conflict(_) | Event::Failed) => {
+                refused(self.policy.mode, refusal)
+            }
+            (Stage::SettingUp(stage, set_up), event) => self.set_up(stage, set_up, event, now),
             (Stage::Granting(decoy), Event::Committed(state)) => self.granted(decoy, &state, now),
             (Stage::Offering(admission), Event::Confirmed(yes)) => self.offered(admission, yes),
             (
@@ -167,11 +204,20 @@ impl<'a> Login<'a> {
     fn begin(&mut self, now: u64) -> Step {
         match waived(self.policy.decide(self.request, now)) {
             Some(verdict) => Step::Finish { notice: None, verdict },
-            None => {
-                self.stage = Stage::Reading;
-                Step::Read
-            }
+            None => match (&self.request.session, &self.request.known) {
+                (Some(session), Some(_)) if self.policy.joins(&self.request.service) => {
+                    self.stage = Stage::Joining;
+                    let proof = Proof::Session(session.clone());
+                    Step::Commit(Change::Prove { proof, source: self.source(), typos: 0 })
+                }
+                _ => self.read(),
+            },
         }
+    }
+
+    fn read(&mut self) -> Step {
+        self.stage = Stage::Reading;
+        Step::Read
     }
 
     /// Who this is, and whether an answer is worth asking for.
@@ -180,18 +226,26 @@ impl<'a> Login<'a> {
             return self.meet_nobody(Refusal::UnknownUser, decoy, now);
         };
         let Some((account, state)) = found.map(|found| *found) else {
-            return self.meet_unenrolled(None, decoy, now);
+            return match self.needs_only_an_account() {
+                true => {
+                    self.stage = Stage::Registering;
+                    Step::Commit(Change::Register)
+                }
+                false => self.meet_unenrolled(None, decoy, now),
+            };
         };
         if account.uid != known.uid {
             return self.meet_nobody(Refusal::UidMismatch, decoy, now);
         }
         let methods = self.policy.methods_of(&account.factors);
-        if methods.is_empty() {
-            return self.meet_unenrolled(Some(&account), decoy, now);
+        let bypass = state.bypass(now).map(|bypass| (bypass.code.clone(), bypass.reason.clone()));
+        if methods.is_empty() && (bypass.is_none() || self.account_phase) {
+            return self.meet_unenrolled(Some((&account, &state)), decoy, now);
         }
         if self.account_phase {
             return self.refuse(Refusal::NoFactor);
         }
+        self.bypass = bypass;
         if methods.contains(&Method::Key)
             && let Some(key) =
                 account.factors.ssh_keys.iter().find(|own| self.request.ssh_keys.contains(&own.key))
@@ -215,6 +269,12 @@ impl<'a> Login<'a> {
                 Some((proof, admission)) => self.prove(proof, admission),
                 None => self.begin_asking(now),
             },
+            // An administrator opened this way in knowing of no lock, or of this one.
+            Some(lock) if self.bypass.is_some() => {
+                self.methods.retain(|method| *method == Method::Key);
+                self.prompt = Prompt::Recovery { or: self.methods.clone(), resend: false };
+                self.ask(Some(Notice::Locked(lock)))
+            }
             // Locks are about guessing, and a touch is no guess.
             Some(_) if self.methods.contains(&Method::Key) => {
                 self.methods = vec![Method::Key];
@@ -232,6 +292,10 @@ impl<'a> Login<'a> {
     fn begin_asking(&mut self, now: u64) -> Step {
         match self.methods.first().copied() {
             Some(method) => self.turn_to(method, now),
+            None if self.bypass.is_some() => {
+                self.prompt = Prompt::Recovery { or: Vec::new(), resend: false };
+                self.ask(None)
+            }
             // Who is let in anyway spends no recovery code for it.
             None if self.policy.mode == Mode::Observe => self.refuse(Refusal::KeyNeeded),
             None => {
@@ -288,18 +352,28 @@ impl<'a> Login<'a> {
     }
 
     fn admit(&mut self, admission: Admission, state: &State) -> Step {
-        let Subject::Enrolled(account) = &self.subject else {
+        if let Subject::Decoy(..) = self.subject {
             return self.refuse(Refusal::Unavailable);
-        };
+        }
+        let keeps = !matches!(admission, Admission::Trusted { .. } | Admission::Bypass { .. });
+        if keeps && !self.request.processes.is_empty() {
+            self.stage = Stage::Opening(admission, Box::new(state.clone()));
+            return Step::Commit(Change::Open(self.request.processes.clone()));
+        }
+        self.opened(admission, state)
+    }
+
+    /// The factor is proven, and all that is to be known of that later is stored.
+    fn opened(&mut self, admission: Admission, state: &State) -> Step {
         if let Some(claim) = self.may_trust(&admission).cloned() {
             return self.offer_trust(admission, claim);
         }
         let (notice, admission) = match admission {
             Admission::Recovery { .. } => {
-                let total = account.factors.recovery.as_ref().map_or(0, |set| set.len());
-                let left = state.recovery_left(total);
+                let left = state.recovery_left(self.recovery_codes());
                 (Some(Notice::RecoveryCodesLeft(left)), Admission::Recovery { left })
             }
+            admission @ Admission::Bypass { .. } => (Some(Notice::BypassSpent), admission),
             admission => (None, admission),
         };
         Step::Finish { notice, verdict: Verdict::Admit(admission) }
@@ -327,7 +401,32 @@ impl<'a> Login<'a> {
 
     fn refuse(&mut self, refusal: Refusal) -> Step {
         self.stage = Stage::Over;
+        // What enforcement would do to whom is what observe mode is for.
+        let is_theirs = !matches!(refusal, Refusal::Fake | Refusal::NoConversation | Refusal::UidMismatch);
+        if self.policy.mode == Mode::Observe && is_theirs && self.request.known.is_some() && self.counts() {
+            self.stage = Stage::Observing(refusal);
+            return Step::Commit(Change::Observe);
+        }
         refused(self.policy.mode, refusal)
+    }
+
+    /// How many recovery codes the user was given.
+    fn recovery_codes(&self) -> usize {
+        match &self.subject {
+            Subject::Enrolled(account) => account.factors.recovery.as_ref().map_or(0, |set| set.len()),
+            Subject::Decoy(..) => 0,
+        }
+    }
+
+    /// Whether what this login comes to is counted for its user: not what somebody does who only knows a name.
+    fn counts(&self) -> bool {
+        self.request.first_factor || self.account_phase
+    }
+
+    /// Somebody whom a code can be sent to and who has no account yet.
+    fn needs_only_an_account(&self) -> bool {
+        let can_be_sent_to = || !self.policy.methods_of(&Factors::default()).is_empty();
+        !self.account_phase && !self.registered && self.request.first_factor && can_be_sent_to()
     }
 
     fn source(&self) -> Source {

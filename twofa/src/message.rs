@@ -1,10 +1,14 @@
 //! Every sentence a user reads at login. Times are UTC: host and user need not share a time zone.
 
 use crate::account::{Device, Lock};
-use crate::login::{Delivery, Notice, Prompt};
+use crate::login::{AppToScan, Delivery, Notice, Prompt};
 use crate::policy::{Method, Request, Template};
+use crate::{otpauth, qr};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
+
+/// What every terminal has.
+const COLUMNS: usize = 80;
 
 /// A prompt begins with `Verification code`: other tools match on it.
 pub fn prompt(prompt: &Prompt) -> String {
@@ -19,6 +23,16 @@ pub fn prompt(prompt: &Prompt) -> String {
         Prompt::Trust { device, duration } => {
             return format!("Trust this device ({}) for {}? [y/N]: ", self::device(device), span(*duration));
         }
+        Prompt::NewApp { or } => {
+            let words = ["text"].into_iter().chain(or.map(Method::name)).collect::<Vec<_>>().join(" or ");
+            format!("new app; or type {words}; Enter for later")
+        }
+        Prompt::NewPhoneCode { to } => format!("SMS to {to}; or type resend; Enter for later"),
+        Prompt::NewPhone { or } => {
+            let or = or.map(|method| format!("type {}; ", method.name())).unwrap_or_default();
+            return format!("Telephone number for codes, with country code ({or}Enter for later): ");
+        }
+        Prompt::Saved => return "Type saved when you have saved the recovery codes: ".into(),
         Prompt::Pin { or: None } => return "Security key PIN: ".into(),
         Prompt::Pin { or: Some(method) } => return format!("Security key PIN (or type {}): ", method.name()),
     };
@@ -44,7 +58,11 @@ pub fn sent(template: &Template, delivery: &Delivery, request: &Request) -> Zero
 }
 
 /// The words for `notice`; `support` is the policy's own text for those who are refused.
-pub fn notice(notice: &Notice, support: Option<&str>) -> String {
+pub fn notice(notice: &Notice, support: Option<&str>) -> Zeroizing<String> {
+    Zeroizing::new(words(notice, support))
+}
+
+fn words(notice: &Notice, support: Option<&str>) -> String {
     match notice {
         Notice::WrongCode => "Wrong code.".into(),
         Notice::AlreadyUsed => "This code was already used. Take the next one.".into(),
@@ -108,6 +126,35 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
             ),
             support,
         ),
+        Notice::SetUp { why, app: None } => words(why, support),
+        Notice::SetUp { why, app: Some(app) } => format!("{}\n{}", words(why, support), app_to_scan(app)),
+        Notice::App(app) => app_to_scan(app),
+        Notice::RecoveryCodes(codes) => {
+            let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+            format!(
+                "\nRecovery codes: each opens one login when no other factor is at hand.\n\
+                 Keep them in a safe place. They are shown only now.\n\n    {}\n",
+                codes.join("\n    ")
+            )
+        }
+        Notice::NewCodeWrong => {
+            "That is not the code of now. Check the clock of your phone, and try again.".into()
+        }
+        Notice::NotSaved => "Nothing counts until you type: saved".into(),
+        Notice::BadNumber(why) => format!("That number {why}."),
+        Notice::NotSetUp => "Nothing was set up. You can try again at the next login.".into(),
+        Notice::Enrolled(enrolment) => match (&enrolment.app, &enrolment.phone) {
+            (Some(_), Some(_)) => {
+                "The app and the telephone number are set up, and count from now on.".into()
+            }
+            (Some(_), None) => "The app is set up. From now on you are asked for its code.".into(),
+            _ => "The number is set up. From now on you are asked for a code that is sent to it.".into(),
+        },
+        Notice::NotKept => with_support(
+            "What you set up could not be stored, and does not count. Try again at the next login.".into(),
+            support,
+        ),
+        Notice::BypassSpent => "The bypass is used: it opened this one login.".into(),
         Notice::Trusted { device, until } => {
             format!("This device ({}) is trusted until {}.", self::device(device), day_and_minute(*until))
         }
@@ -125,6 +172,25 @@ pub fn notice(notice: &Notice, support: Option<&str>) -> String {
             with_support("Login is not possible at the moment. Contact your administrator.".into(), support)
         }
     }
+}
+
+/// Begins with a new line, as sshd's clients put something before the first one; wide enough for 80 columns. A QR code
+/// that is wider is of no use.
+fn app_to_scan(app: &AppToScan) -> String {
+    let AppToScan { issuer, user, secret, shape, qr } = app;
+    let qr = qr.then(|| qr::render(&otpauth::uri(issuer, user, secret, *shape), false)).flatten();
+    let qr = qr.filter(|qr| qr.lines().all(|line| line.chars().count() <= COLUMNS));
+    let scan = match &qr {
+        Some(qr) => format!("\nScan this with an authenticator app:\n\n{}\nOr type it in:  ", qr.as_str()),
+        None => "\nType this into an authenticator app:\n\n    ".into(),
+    };
+    format!(
+        "{scan}{}\n    {issuer}, {user}; time based, {} digits, every {} seconds, {}\n",
+        otpauth::groups(secret).as_str(),
+        shape.digits,
+        shape.step,
+        shape.algorithm.name()
+    )
 }
 
 /// `192.0.2.7, key SHA256:x0bVdOAl...`: enough to know one's own key again.
@@ -244,7 +310,7 @@ mod tests {
         ];
         let support = "x".repeat(crate::config::MAX_SUPPORT);
         for notice in locks.iter().chain(&others) {
-            let text = super::notice(notice, Some(&support));
+            let text = super::notice(notice, Some(&support)).to_string();
             assert!(text.len() < 512 && !text.ends_with('\n'), "{text}");
         }
     }
@@ -292,7 +358,8 @@ mod tests {
             "Trust this device (2001:db8:1:2::/64, key SHA256:AQEBAQEB...) for 30 days? [y/N]: "
         );
         // Rounded down: at 22:03 it is over.
-        let told = |device, until| super::notice(&Notice::Trusted { device, until }, Some("never here"));
+        let told =
+            |device, until| super::notice(&Notice::Trusted { device, until }, Some("never here")).to_string();
         let expected = "This device (192.0.2.7) is trusted until 2026-11-21 22:03 UTC.";
         for until in [1_795_298_580, 1_795_298_581, 1_795_298_639] {
             assert_eq!(told(plain.clone(), until), expected, "{until}");
@@ -312,6 +379,8 @@ mod tests {
             local: false,
             ssh_keys: vec![],
             claim: None,
+            processes: vec![],
+            session: None,
             host: "web1".into(),
         };
         let seed = Seed::new([7; 32]);
@@ -319,6 +388,7 @@ mod tests {
             method: Method::Sms,
             to: Recipient::Phone(Number::parse("+48600000123", None).unwrap()),
             code: seed.sent_code(0),
+            enrolls: false,
             until: 1_795_298_605,
             id: seed.message_id(0),
         };

@@ -1,7 +1,7 @@
 //! What the administrator decided, as values that are valid by construction, and what follows for one
 //! request. No clock, no I/O: `config` reads the file, `system` looks up the user.
 
-use crate::account::{Claim, Factors, Key, Limits};
+use crate::account::{Claim, Factors, Key, Limits, Process, Session};
 use crate::code::{Shape, Word};
 use crate::contact::{Address, Number, Prefix};
 use crate::sshkey::SkKey;
@@ -152,6 +152,8 @@ pub struct TrustRules {
     pub duration: Option<u64>,
     /// Without asking the user.
     pub always: bool,
+    /// The PAM services (`sudo`) that ask for nothing inside a session whose login proved a factor.
+    pub session_services: Vec<String>,
 }
 
 /// How users without a factor are brought to have one.
@@ -161,6 +163,8 @@ pub struct RolloutRules {
     pub from: u64,
     /// For so many seconds from the first login behind that they still are.
     pub grace: u64,
+    /// Whether they can set up an app, or a telephone number, in the login itself.
+    pub enroll: bool,
 }
 
 /// How the messages of one method are sent.
@@ -317,6 +321,10 @@ pub struct Request {
     pub ssh_keys: Vec<SkKey>,
     /// The device, where the policy trusts any and this one can be known again.
     pub claim: Option<Claim>,
+    /// What the session will hang on, where logins are to be known again inside it.
+    pub processes: Vec<Process>,
+    /// The session that this is asked in, where that is enough.
+    pub session: Option<Session>,
     /// This host, as messages name it.
     pub host: String,
 }
@@ -365,6 +373,21 @@ impl Policy {
     /// their reasons to ask nothing: root's su, sudo's timestamp, NOPASSWD.
     pub fn is_entry(service: &str) -> bool {
         !["su", "su-l", "sudo", "sudo-i", "runuser", "runuser-l"].contains(&service)
+    }
+
+    /// The services that a login session begins with.
+    pub fn is_login(service: &str) -> bool {
+        [SSHD, "login", "remote"].contains(&service)
+    }
+
+    /// Whether nothing is asked for `service` inside a session whose login proved a factor.
+    pub fn joins(&self, service: &str) -> bool {
+        self.trust.session_services.iter().any(|listed| listed == service)
+    }
+
+    /// Whether users without a factor may be let in.
+    pub fn bears_missing_factors(&self) -> bool {
+        self.rollout.from > 0 || self.rollout.grace > 0
     }
 
     pub fn concerns(&self, service: &str) -> bool {
@@ -505,6 +528,8 @@ mod tests {
             local: false,
             ssh_keys: vec![],
             claim: None,
+            processes: Vec::new(),
+            session: None,
             host: "host.example".into(),
         }
     }

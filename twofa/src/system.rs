@@ -1,6 +1,6 @@
 //! The only reader of the machine: clock, users and groups, randomness, waiting.
 
-use crate::account::PasswordTag;
+use crate::account::{PasswordTag, Process, Session};
 use crate::policy::Known;
 use nix::unistd::{Gid, Group, User, getgrouplist};
 use sha2::{Digest, Sha256};
@@ -86,6 +86,48 @@ fn tag_of(shadow: &[u8], user: &str) -> Option<PasswordTag> {
     let digest = Sha256::digest(fields.join(&b':'));
     digest.first_chunk().copied()
 }
+
+/// What this boot is known by (random(4), boot_id).
+fn boot() -> Option<[u8; 8]> {
+    let id = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
+    Sha256::digest(id).first_chunk().copied()
+}
+
+/// A process that runs, as proc_pid_stat(5) tells. The name in it may have blanks and brackets of its own.
+fn process(pid: u32, boot: [u8; 8]) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let start = fields.split(' ').nth(START_TIME)?.parse().ok()?;
+    Some(Process { pid, start, boot })
+}
+
+/// The field `starttime` is the 22nd; two are before the rest.
+const START_TIME: usize = 22 - 3;
+
+/// What the session of this login will hang on: this process, or the one that started it to ask PAM (sshd does).
+pub fn login_processes() -> Vec<Process> {
+    let Some(boot) = boot() else {
+        return Vec::new();
+    };
+    let pids = [std::process::id(), std::os::unix::process::parent_id()];
+    pids.into_iter().filter(|pid| *pid > 1).filter_map(|pid| process(pid, boot)).collect()
+}
+
+/// The audit session that this process runs in, with all that runs in it; nothing where the kernel keeps none.
+pub fn session() -> Option<Session> {
+    let number = |path: String| fs::read_to_string(path).ok()?.trim().parse::<u32>().ok();
+    let of = |pid: &str, what: &str| number(format!("/proc/{pid}/{what}")).filter(|id| *id != UNSET);
+    let id = of("self", "sessionid")?;
+    let uid = of("self", "loginuid")?;
+    let boot = boot()?;
+    let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let inside = pids.filter(|pid| pid.parse::<u32>().is_ok() && of(pid, "sessionid") == Some(id));
+    let processes = inside.filter_map(|pid| process(pid.parse().ok()?, boot)).collect();
+    Some(Session { uid, processes })
+}
+
+/// What the kernel says of a process that no login began.
+const UNSET: u32 = u32::MAX;
 
 /// Fills a new array from getrandom(2).
 ///

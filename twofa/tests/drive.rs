@@ -461,7 +461,7 @@ fn a_device_is_trusted_once_and_then_asked_nothing() {
     ];
     for (always, expected, lines) in table {
         let mut policy = common::policy(Mode::Enforce);
-        policy.trust = TrustRules { duration: Some(86_400), always };
+        policy.trust = TrustRules { duration: Some(86_400), always, session_services: vec![] };
         let request = Request { claim: Some(claim.clone()), ..common::request() };
         assert_eq!(run_by(&policy, &request, lines), expected);
     }

@@ -10,15 +10,17 @@ use std::path::Path;
 use std::{fs, iter};
 
 /// Each module, and the modules it may use.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("code", &[]),
     ("contact", &[]),
+    ("otpauth", &["code"]),
+    ("qr", &[]),
     ("sshkey", &[]),
     ("token", &["code"]),
     ("account", &["code", "contact", "sshkey", "token"]),
     ("policy", &["account", "code", "contact", "sshkey", "token"]),
-    ("login", &["account", "code", "policy", "token"]),
-    ("message", &["account", "login", "policy"]),
+    ("login", &["account", "code", "contact", "policy", "token"]),
+    ("message", &["account", "login", "otpauth", "policy", "qr"]),
     ("ports", &["account", "login", "token"]),
     ("drive", &["login", "ports"]),
     ("log", &["account", "login", "message", "token"]),
@@ -26,8 +28,9 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("trusted", &[]),
     ("helper", &["code", "login", "message", "policy", "system", "token", "trusted"]),
     ("config", &["account", "code", "contact", "policy", "trusted"]),
+    ("trial", &["config", "policy", "trusted"]),
     ("store", &["account", "config", "contact", "login", "policy", "ports", "system", "trusted"]),
-    ("admin", &["account", "config", "contact", "message", "policy", "token"]),
+    ("admin", &["account", "config", "contact", "login", "message", "policy", "token"]),
 ];
 
 /// Clock, waiting, randomness, users and groups: what only this module may name.

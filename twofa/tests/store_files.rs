@@ -958,12 +958,12 @@ fn what_an_earlier_version_wrote_is_read() {
     let state = (NOW, &spent[..], 0b101u16, &failures[..], 3u16, NOW);
     let mut text = vec![1];
     text.extend(postcard::to_allocvec(&state).unwrap());
-    text.resize(2048 - 24 - 24 - 16, 0);
+    text.resize(3072 - 24 - 24 - 16, 0);
     let generation = generation(&site, USER);
     let header = [*b"twofa st", 9u64.to_le_bytes(), generation.to_le_bytes()].concat();
     let place = [&b"state"[..], &UID.to_le_bytes(), &header].concat();
     let mut record = fs::read(site.record(UID)).unwrap();
-    record[..2048].copy_from_slice(&[&header[..], &seal(&site, &place, &text)].concat());
+    record[..3072].copy_from_slice(&[&header[..], &seal(&site, &place, &text)].concat());
     overwrite(&site.record(UID), &record);
     let (account, state) = site.read(USER).unwrap().unwrap();
     assert_eq!(account.factors, factors);

@@ -8,7 +8,7 @@ use crate::policy::Method;
 /// How many empty answers (or login passwords) in place of a code end a login.
 const MAX_BLANKS: u8 = 3;
 /// How many wishes (`sms`, `resend`) one login has.
-const MAX_WORDS: u8 = 8;
+pub(super) const MAX_WORDS: u8 = 8;
 
 impl Login<'_> {
     pub(super) fn judge(&mut self, answer: &Answer, now: u64) -> Step {
@@ -70,7 +70,7 @@ impl Login<'_> {
             (Prompt::Sent { .. }, Some(live)) => Guess::Sent(self.seed.sent_tag(live.number)),
             // The code is void already; its tag is nobody's.
             (Prompt::Sent { .. }, None) => Guess::Code,
-            (Prompt::Recovery { .. } | Prompt::Pin { .. } | Prompt::Trust { .. }, _) => Guess::Recovery,
+            (_, _) => Guess::Recovery,
         }
     }
 
@@ -78,7 +78,7 @@ impl Login<'_> {
         match &self.prompt {
             Prompt::App { .. } => self.prove_app(digits, now),
             Prompt::Sent { method, to, .. } => self.prove_sent(*method, to, digits),
-            Prompt::Recovery { .. } | Prompt::Pin { .. } | Prompt::Trust { .. } => None,
+            _ => None,
         }
     }
 
@@ -108,6 +108,9 @@ impl Login<'_> {
         let Subject::Enrolled(account) = &self.subject else {
             return None;
         };
+        if let Some((set, reason)) = self.bypass.as_ref().filter(|(set, _)| set.position(code).is_some()) {
+            return Some((Proof::Bypass(set.clone()), Admission::Bypass { reason: reason.clone() }));
+        }
         let position = account.factors.recovery.as_ref()?.position(code)?;
         // How many are left is known once this one is committed.
         Some((Proof::Recovery(position), Admission::Recovery { left: 0 }))

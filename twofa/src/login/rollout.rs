@@ -12,42 +12,66 @@ pub enum Phase {
     NotYet {
         from: u64,
     },
-    /// For some days from the first login on.
-    Grace,
+    /// Some days begin with the first login.
+    GraceToCome,
+    /// They have begun, and end then.
+    Grace {
+        until: u64,
+    },
     Over,
 }
 
 impl Policy {
     /// Where the roll-out stands for somebody with this account, or none.
-    pub fn phase(&self, account: Option<&Account>, now: u64) -> Phase {
-        let had_none = account.is_none_or(|account| account.factors.prove_nothing());
+    pub fn phase(&self, known: Option<(&Account, &State)>, now: u64) -> Phase {
+        let had_none = known.is_none_or(|(account, _)| account.factors.prove_nothing());
         if !had_none || !self.clock_is_sound(now) {
             return Phase::Over;
         }
-        match &self.rollout {
-            rollout if now < rollout.from => Phase::NotYet { from: rollout.from },
-            rollout if rollout.grace > 0 => Phase::Grace,
-            _ => Phase::Over,
+        let days = self.rollout.grace;
+        match known.map(|(_, state)| state).filter(|state| state.has_grace_begun()) {
+            _ if now < self.rollout.from => Phase::NotYet { from: self.rollout.from },
+            None if days > 0 => Phase::GraceToCome,
+            Some(state) => state.grace_until(days, now).map_or(Phase::Over, |until| Phase::Grace { until }),
+            None => Phase::Over,
         }
     }
 }
 
 impl Login<'_> {
     /// A user whom the store does not know, or knows without a factor.
-    pub(super) fn meet_unenrolled(&mut self, account: Option<&Account>, decoy: u16, now: u64) -> Step {
-        // Observe mode says of everybody what enforcement would.
-        let phase = self.policy.phase(account, now);
-        match phase {
-            Phase::NotYet { from } if self.policy.mode == Mode::Enforce => {
-                let notice = Some(Notice::NotYet { from });
-                Step::Finish { notice, verdict: Verdict::Admit(Admission::NotYet { from }) }
-            }
+    pub(super) fn meet_unenrolled(
+        &mut self,
+        known: Option<(&Account, &State)>,
+        decoy: u16,
+        now: u64,
+    ) -> Step {
+        self.has_phone = known.is_some_and(|(account, _)| account.factors.phone.is_some());
+        match (self.policy.phase(known, now), self.policy.mode) {
+            (Phase::NotYet { from }, _) => self.offer_set_up(Admission::NotYet { from }),
             // Whoever only knows a name starts no grace, and none ends for want of a password.
-            Phase::Grace if self.policy.mode == Mode::Enforce && self.has_first_factor() => {
+            (Phase::GraceToCome | Phase::Grace { .. }, _) if !self.has_first_factor() => {
+                self.meet_nobody(Refusal::NotEnrolled, decoy, now)
+            }
+            // The days are those of enforcement.
+            (Phase::GraceToCome, Mode::Observe) => {
+                let until = now.saturating_add(self.policy.rollout.grace);
+                self.offer_set_up(Admission::Grace { until })
+            }
+            (Phase::Grace { until }, Mode::Observe) => self.offer_set_up(Admission::Grace { until }),
+            (Phase::GraceToCome | Phase::Grace { .. }, _) => {
                 self.stage = Stage::Granting(decoy);
                 Step::Commit(Change::Grace)
             }
-            _ => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
+            (Phase::Over, _) => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
+        }
+    }
+
+    /// The days have begun, now or long ago.
+    pub(super) fn granted(&mut self, decoy: u16, state: &State, now: u64) -> Step {
+        match state.grace_until(self.policy.rollout.grace, now) {
+            Some(until) => self.offer_set_up(Admission::Grace { until }),
+            None => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
         }
     }
 
@@ -56,14 +80,8 @@ impl Login<'_> {
         self.request.first_factor || self.account_phase
     }
 
-    /// The days have begun, now or long ago.
-    pub(super) fn granted(&mut self, decoy: u16, state: &State, now: u64) -> Step {
-        match state.grace_until(self.policy.rollout.grace, now) {
-            Some(until) => {
-                let notice = Some(Notice::Grace { until });
-                Step::Finish { notice, verdict: Verdict::Admit(Admission::Grace { until }) }
-            }
-            None => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
-        }
+    /// Let in without a factor, and told so.
+    pub(super) fn let_in(&mut self, admission: Admission, notice: Option<Notice>) -> Step {
+        Step::Finish { notice, verdict: Verdict::Admit(admission) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Admission, Delivery, Login, Notice, Prompt, Refusal, Stage, Step, Subject};
 use crate::account::{Change, Conflict, Proof, SENT_TRIES};
-use crate::code::SENT_DIGITS;
+use crate::code::{SENT_DIGITS, Tag};
 use crate::policy::{Method, Recipient};
 use subtle::ConstantTimeEq;
 
@@ -66,6 +66,7 @@ impl Login<'_> {
                     method,
                     to,
                     code: self.seed.sent_code(number),
+                    enrolls: false,
                     until: now.saturating_add(valid_for),
                     id: self.seed.message_id(number),
                 })
@@ -141,14 +142,18 @@ impl Login<'_> {
     /// Whether the code is the one that was sent; whether it is in time, the state knows.
     pub(super) fn prove_sent(&self, method: Method, to: &str, digits: &str) -> Option<(Proof, Admission)> {
         let live = self.live.filter(|live| live.method == method)?;
+        let tag = self.is_sent(live, digits);
+        match &self.subject {
+            Subject::Enrolled(_) => Some((Proof::Sent(tag?), Admission::Sent { method, to: to.into() })),
+            Subject::Decoy(..) => None,
+        }
+    }
+
+    /// What the code that is waited for is known by, if it is this.
+    pub(super) fn is_sent(&self, live: Live, digits: &str) -> Option<Tag> {
         let expected = self.seed.sent_tag(live.number);
         let typed = self.seed.tag(live.number, digits);
         let right = bool::from(expected.ct_eq(&typed)) && digits.len() == SENT_DIGITS;
-        match &self.subject {
-            Subject::Enrolled(_) if right => {
-                Some((Proof::Sent(expected), Admission::Sent { method, to: to.into() }))
-            }
-            _ => None,
-        }
+        right.then_some(expected)
     }
 }

@@ -1,9 +1,11 @@
 //! What goes into a login, and what comes out of it.
 
-use crate::account::{Account, Change, Conflict, Device, Lock, State};
-use crate::code::{Answer, Secret, SentCode};
+use super::Reply;
+use crate::account::{Account, Change, Conflict, Device, Enrolment, Lock, State};
+use crate::code::{Answer, Secret, SentCode, Shape};
 use crate::policy::{Method, Recipient};
 use crate::token::{Touch, Touched};
+use zeroize::Zeroizing;
 
 /// What the driver has to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Delivery {
     pub method: Method,
     pub to: Recipient,
     pub code: SentCode,
+    /// Whether it is to confirm where it is sent to.
+    pub enrolls: bool,
     /// Seconds since 1970.
     pub until: u64,
     /// Names this message, and tells nothing.
@@ -44,6 +48,8 @@ pub enum Event {
     Answer(Answer),
     /// What came back from a prompt for a PIN, when it is nothing else.
     Pin(Secret),
+    /// What came back from a prompt of an enrolment.
+    Replied(Reply),
     /// What was answered to a question of yes or no.
     Confirmed(bool),
     /// The prompt was given up: no answer at all came back.
@@ -74,8 +80,38 @@ pub enum Prompt {
     Pin { or: Option<Method> },
     /// A recovery code, after the hard stop or because nothing else worked; or the name of a method.
     Recovery { or: Vec<Method>, resend: bool },
+    /// The code that a new app shows; or the name of what else can be set up.
+    NewApp { or: Option<Method> },
+    /// That the recovery codes are saved.
+    Saved,
+    /// A telephone number; or the name of what else can be set up.
+    NewPhone { or: Option<Method> },
+    /// The code that was sent to that number, masked.
+    NewPhoneCode { to: String },
     /// No code: whether this device is to be trusted, for so many seconds.
     Trust { device: Device, duration: u64 },
+}
+
+impl Prompt {
+    /// Whether a `Reply` comes back from it.
+    pub fn is_of_enrolment(&self) -> bool {
+        match self {
+            Self::NewApp { .. } | Self::Saved | Self::NewPhone { .. } | Self::NewPhoneCode { .. } => true,
+            Self::App { .. } | Self::Sent { .. } | Self::Pin { .. } => false,
+            Self::Recovery { .. } | Self::Trust { .. } => false,
+        }
+    }
+}
+
+/// An app to be set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppToScan {
+    pub issuer: String,
+    pub user: String,
+    pub secret: Secret,
+    pub shape: Shape,
+    /// Whether a QR code is of use.
+    pub qr: bool,
 }
 
 /// What a user is told; `message` has the words.
@@ -131,6 +167,29 @@ pub enum Notice {
     Grace {
         until: u64,
     },
+    /// Why something is to be set up, and what an app has to know for it.
+    SetUp {
+        why: Box<Notice>,
+        app: Option<AppToScan>,
+    },
+    /// The app to be set up, once more.
+    App(AppToScan),
+    /// Codes that are shown this once.
+    RecoveryCodes(Vec<Zeroizing<String>>),
+    /// The new app shows another code.
+    NewCodeWrong,
+    /// Nothing counts before.
+    NotSaved,
+    /// Why no code is sent to this number.
+    BadNumber(&'static str),
+    /// Nothing was set up.
+    NotSetUp,
+    /// A bypass opens one login.
+    BypassSpent,
+    /// What was set up counts now.
+    Enrolled(Box<Enrolment>),
+    /// It could not be stored.
+    NotKept,
     /// Until then (seconds since 1970) no code is asked for from there.
     Trusted {
         device: Device,
@@ -183,6 +242,17 @@ pub enum Admission {
     Grace {
         until: u64,
     },
+    /// As one of those two, and the user set something up: it is kept if the login gets through.
+    SettingUp {
+        enrolment: Box<Enrolment>,
+        admission: Box<Admission>,
+    },
+    /// The code of a bypass.
+    Bypass {
+        reason: String,
+    },
+    /// Inside a session whose login proved a factor.
+    Session,
     /// From a device that is trusted until then.
     Trusted {
         until: u64,

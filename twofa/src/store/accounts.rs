@@ -83,6 +83,13 @@ impl Accounts {
         find(&self.connection, user, sealer).map_err(|error| self.locate(error))
     }
 
+    /// The name of the account with `uid`.
+    pub(super) fn name(&self, uid: u32) -> Result<Option<String>, Error> {
+        let row =
+            self.connection.query_row("SELECT name FROM account WHERE uid = ?1", [uid], |row| row.get(0));
+        row.optional().map_err(|error| self.fault(error))
+    }
+
     /// The current generation of the account with `uid`.
     pub(super) fn generation(&self, uid: u32) -> Result<Option<u64>, Error> {
         let sql = "SELECT generation FROM account WHERE uid = ?1";

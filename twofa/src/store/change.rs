@@ -79,7 +79,7 @@ impl Store {
         let before = account.factors.clone();
         let done = change(&mut account, &mut state)?;
         if account.factors != before {
-            state.distrust(|_| true);
+            state.distrust_all();
         }
         account.generation = new_generation()?;
         record.write(&slot, account.generation, &state)?;

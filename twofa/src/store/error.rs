@@ -130,6 +130,12 @@ pub enum NotCommitted {
     Failed(Error),
 }
 
+impl From<Conflict> for NotCommitted {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
 impl From<Error> for NotCommitted {
     fn from(error: Error) -> Self {
         Self::Failed(error)

@@ -2,11 +2,11 @@
 
 use super::record::Record;
 use super::{DECOY, DECOY_UID, Error, NotCommitted, Store};
-use crate::account::{Account, Change};
+use crate::account::{Account, Change, Conflict, Enrolment, Proof, State};
 use crate::config::Paths;
 use crate::login::Event;
 use crate::policy::{Policy, Request};
-use crate::ports;
+use crate::{ports, system};
 
 /// The store as one login sees it: it opens when the login first needs it.
 pub struct LoginStore<'a> {
@@ -23,9 +23,11 @@ impl<'a> LoginStore<'a> {
     }
 
     /// Whether what this login does is this account's: else it is nobody's, and charges nobody.
-    fn is_theirs(&self, account: &Account) -> bool {
+    fn is_theirs(&self, account: &Account, state: &State) -> bool {
         let same = self.request.known.as_ref().is_some_and(|known| known.uid == account.uid);
-        same && !self.policy.methods_of(&account.factors).is_empty()
+        let can_prove =
+            || !self.policy.methods_of(&account.factors).is_empty() || state.bypass(system::now()).is_some();
+        same && can_prove()
     }
 
     /// Why the store failed, for the log.
@@ -33,22 +35,57 @@ impl<'a> LoginStore<'a> {
         self.fault.as_ref()
     }
 
-    /// Who logs in without a factor for the first time gets an account to keep that in: the one thing that a login
-    /// adds to the store. It is refused where that cannot be done.
-    fn commit_grace(&mut self, now: u64) -> Event {
+    /// Who logs in without a factor, or with codes that need no doing of an administrator's, gets an account to keep
+    /// that in: the one thing that a login adds to the store.
+    fn commit_to_own(&mut self, change: &Change, now: u64) -> Result<State, NotCommitted> {
         let (user, Some(known)) = (&self.request.user, &self.request.known) else {
-            return Event::Failed;
+            return Err(Error::NoUser(self.request.user.clone()).into());
         };
-        let committed =
-            Store::open_to_change(self.paths).map_err(NotCommitted::from).and_then(|mut store| {
-                if store.account(user)?.is_none() {
-                    // Another login of this user may have been first: what counts is what is there then.
-                    let _ = store.add(user, known.uid);
-                }
-                let found = store.account(user)?.filter(|(account, _)| account.uid == known.uid);
-                let (account, _) = found.ok_or_else(|| Error::NoUser(user.clone()))?;
-                store.commit(&account, &Change::Grace, &self.policy.limits, now)
-            });
+        let mut store = Store::open(self.paths)?;
+        if store.account(user)?.is_none() {
+            // Another login of this user may have been first: what counts is what is there then.
+            let _ = Store::open_to_change(self.paths)?.add(user, known.uid);
+            store = Store::open(self.paths)?;
+        }
+        let found = store.account(user)?.filter(|(account, _)| account.uid == known.uid);
+        let (account, _) = found.ok_or_else(|| Error::NoUser(user.clone()))?;
+        let state = store.commit(&account, change, &self.policy.limits, now)?;
+        self.open = Some((store, Some(account)));
+        Ok(state)
+    }
+
+    /// The session is of the user whose login it was, whoever that is to become by it.
+    fn commit_to_session(&self, change: &Change, uid: u32, now: u64) -> Result<State, NotCommitted> {
+        let store = Store::open(self.paths)?;
+        let found = store.accounts.name(uid)?.map(|user| store.account(&user)).transpose()?.flatten();
+        let (account, _) = found.ok_or(Conflict::Untrusted)?;
+        store.commit(&account, change, &self.policy.limits, now)
+    }
+
+    /// Keeps what the user set up in this login, which is through now.
+    pub fn enroll(&mut self, enrolment: &Enrolment, now: u64) -> Event {
+        let kept = self.keep(enrolment, now);
+        self.event(kept)
+    }
+
+    fn keep(&self, enrolment: &Enrolment, now: u64) -> Result<State, NotCommitted> {
+        let (user, Some(known)) = (&self.request.user, &self.request.known) else {
+            return Err(Error::NoUser(self.request.user.clone()).into());
+        };
+        let mut store = Store::open_to_change(self.paths)?;
+        if store.account(user)?.is_none() {
+            let _ = store.add(user, known.uid);
+        }
+        store.change(user, |account, state| {
+            if account.uid != known.uid {
+                return Err(Conflict::Changed.into());
+            }
+            enrolment.keep(account, state, &self.policy.limits, now)?;
+            Ok::<_, NotCommitted>(state.clone())
+        })
+    }
+
+    fn event(&mut self, committed: Result<State, NotCommitted>) -> Event {
         match committed {
             Ok(state) => Event::Committed(Box::new(state)),
             Err(NotCommitted::Conflict(conflict)) => Event::Conflict(conflict),
@@ -74,10 +111,9 @@ impl ports::Store for LoginStore<'_> {
         });
         match read {
             Ok((store, found)) => {
-                let account =
-                    found.as_ref().map(|(account, _)| account).filter(|account| self.is_theirs(account));
+                let theirs = found.as_ref().filter(|(account, state)| self.is_theirs(account, state));
                 let decoy = store.decoy_digits(&self.request.user);
-                self.open = Some((store, account.cloned()));
+                self.open = Some((store, theirs.map(|(account, _)| account.clone())));
                 Event::Account(found.map(Box::new), decoy)
             }
             Err(fault) => self.fail(fault),
@@ -85,20 +121,15 @@ impl ports::Store for LoginStore<'_> {
     }
 
     fn commit(&mut self, change: &Change, now: u64) -> Event {
-        if *change == Change::Grace {
-            return self.commit_grace(now);
-        }
-        let Some((store, account)) = &self.open else {
-            return Event::Failed;
+        let committed = match (change, &self.open) {
+            (Change::Grace | Change::Register | Change::Observe, _) => self.commit_to_own(change, now),
+            (Change::Prove { proof: Proof::Session(session), .. }, _) => {
+                self.commit_to_session(change, session.uid, now)
+            }
+            (_, Some((store, Some(account)))) => store.commit(account, change, &self.policy.limits, now),
+            (_, Some((store, None))) => store.commit_decoy(change, &self.policy.limits, now),
+            (_, None) => return Event::Failed,
         };
-        let committed = match account {
-            Some(account) => store.commit(account, change, &self.policy.limits, now),
-            None => store.commit_decoy(change, &self.policy.limits, now),
-        };
-        match committed {
-            Ok(state) => Event::Committed(Box::new(state)),
-            Err(NotCommitted::Conflict(conflict)) => Event::Conflict(conflict),
-            Err(NotCommitted::Failed(fault)) => self.fail(fault),
-        }
+        self.event(committed)
     }
 }

@@ -30,7 +30,7 @@ pub const RECORD_BYTES: usize = 2 * SLOT_BYTES;
 const MAGIC: &[u8; 8] = b"twofa st";
 const HEADER_BYTES: usize = 24;
 /// What is written of a slot; the rest is room for what a state may hold one day.
-const WRITTEN_BYTES: usize = 2048;
+const WRITTEN_BYTES: usize = 3072;
 /// The state as bytes has to fit this.
 const TEXT_BYTES: usize = WRITTEN_BYTES - HEADER_BYTES - NONCE_BYTES - TAG_BYTES;
 /// The encoding of `State` inside; a newer one is refused.
@@ -200,7 +200,7 @@ fn place(owner: Owner, header: &[u8; HEADER_BYTES]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::tests::maximal;
+    use crate::account::maximal;
 
     const OWNER: Owner = Owner { uid: 1001, generation: 7 };
 

@@ -15,8 +15,8 @@ use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Seed, Shape};
 use twofa::config::Paths;
 use twofa::contact::{Address, Confirmable, Number, Prefix};
 use twofa::policy::{
-    AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, Policy, Request, SmsRules, Template,
-    TrustRules,
+    AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, Policy, Request, RolloutRules, SmsRules,
+    Template, TrustRules,
 };
 use twofa::sshkey::SkKey;
 use twofa::token::{Credential, Protocol, PublicKey};
@@ -91,6 +91,8 @@ pub(crate) fn request_of(user: &str, uid: Option<u32>) -> Request {
         local: false,
         ssh_keys: vec![],
         claim: None,
+        processes: Vec::new(),
+        session: None,
         host: "host.example".into(),
     }
 }

@@ -11,7 +11,7 @@ const RESET: &str = "\x1b[0m";
 
 /// The code of `text`. With `colour` its modules are black on white; without, they are what a terminal with
 /// a dark background shows right.
-pub(crate) fn render(text: &str, colour: bool) -> Option<Zeroizing<String>> {
+pub fn render(text: &str, colour: bool) -> Option<Zeroizing<String>> {
     let qr = QRBuilder::new(text).ecl(ECL::L).build().ok()?;
     let size = qr.size + 2 * QUIET;
     let dark = |x: usize, y: usize| match (x.checked_sub(QUIET), y.checked_sub(QUIET)) {
