@@ -126,8 +126,8 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
             ),
             support,
         ),
-        Notice::SetUp { why, app: None } => words(why, support),
-        Notice::SetUp { why, app: Some(app) } => format!("{}\n{}", words(why, support), app_to_scan(app)),
+        Notice::SetUp { why, app: None } => format!("\n{}\n", words(why, support)),
+        Notice::SetUp { why, app: Some(app) } => format!("\n{}\n{}", words(why, support), app_to_scan(app)),
         Notice::App(app) => app_to_scan(app),
         Notice::RecoveryCodes(codes) => {
             let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
