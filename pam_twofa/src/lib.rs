@@ -26,7 +26,7 @@ use twofa::log::{Level, Log};
 use twofa::login::{self, Admission, Login, Notice, Refusal, Step, Verdict};
 use twofa::policy::{Decision, Mode, Policy, Request};
 use twofa::ports::Conversation;
-use twofa::store::LoginStore;
+use twofa::store::{LoginStore, trail};
 use twofa::trial::Trial;
 use twofa::{drive, system};
 
@@ -120,14 +120,17 @@ struct Call {
 
 impl Call {
     /// Gathers the request. An error is the code to return.
-    fn begin(pamh: &mut PamHandle, args: &[&CStr], hook: &str) -> Result<Self, PamResultCode> {
+    fn begin(pamh: &mut PamHandle, args: &[&CStr], hook: &'static str) -> Result<Self, PamResultCode> {
         silence_panics();
         let service = handle::service(pamh);
-        let log = Log::new(&service, hook);
+        let mut log = Log::new(&service, hook);
         let arguments = Arguments::parse(args, &log)?;
         panic_on_demand(args, hook);
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
         let loaded = load(&arguments, &log);
+        if let Some(Loaded { config, .. }) = loaded.as_ref().filter(|l| l.config.policy.concerns(&service)) {
+            log.keep(trail(config));
+        }
         let address = handle::address(pamh, &service);
         let trust = loaded.as_ref().filter(|loaded| loaded.config.policy.concerns(&service));
         let knows_sessions = trust.is_some_and(|l| !l.config.policy.trust.session_services.is_empty());

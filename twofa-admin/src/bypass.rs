@@ -6,7 +6,6 @@ use crate::{Outcome, table, users};
 use serde_json::json;
 use twofa::account::{Bypass, MAX_REASON};
 use twofa::code::{RECOVERY_BYTES, RecoverySet, Secret, format_recovery};
-use twofa::log::{self, Level, Log};
 use twofa::message::rfc3339;
 use twofa::store;
 use twofa::system;
@@ -20,7 +19,7 @@ pub(crate) fn open(context: &mut Context, user: &str, seconds: u64, reason: &str
             "For example: --reason \"lost phone, ticket 4711\"".into(),
         ));
     }
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     let (seen, _) = users::seen(&store, user)?;
     let random = Zeroizing::new(system::random::<RECOVERY_BYTES>()?);
     let code = format_recovery(&random);
@@ -31,12 +30,7 @@ pub(crate) fn open(context: &mut Context, user: &str, seconds: u64, reason: &str
         state.set_bypass(Some(bypass));
         Ok(())
     })?;
-    record(&format!(
-        "BYPASS opened for {} until={} reason={}",
-        log::escape(user),
-        rfc3339(until),
-        log::quote(reason)
-    ));
+    context.did(&config, "bypass-opened", user, &format!("until {}: {reason}", rfc3339(until)));
     let report = json!({ "user": user, "code": code.as_str(), "until": rfc3339(until), "reason": reason });
     context.report(&report, |_| {
         format!(
@@ -50,7 +44,7 @@ pub(crate) fn open(context: &mut Context, user: &str, seconds: u64, reason: &str
 }
 
 pub(crate) fn revoke(context: &mut Context, user: &str) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     let (_, state) = store.account(user)?.ok_or_else(|| store::Error::NoUser(user.into()))?;
     if state.bypass(system::now()).is_none() {
         context.terminal.say(&format!("{user} has no bypass."))?;
@@ -60,13 +54,7 @@ pub(crate) fn revoke(context: &mut Context, user: &str) -> Result<Outcome, Error
         state.set_bypass(None);
         Ok::<_, Error>(())
     })?;
-    record(&format!("BYPASS closed for {}", log::escape(user)));
+    context.did(&config, "bypass-closed", user, "");
     context.terminal.say(&format!("The bypass of {user} is closed."))?;
     Ok(Outcome::Done)
-}
-
-/// Into the log that the logins are in, with the name behind a sudo.
-fn record(what: &str) {
-    let by = std::env::var("SUDO_USER").unwrap_or_else(|_| "root".into());
-    Log::new("twofa-admin", "bypass").write(Level::Alert, &format!("{what} by={}", log::escape(&by)));
 }

@@ -73,6 +73,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TrustCommand,
     },
+    /// What happened: logins, refusals, messages, enrolments, and what administrators changed
+    #[command(args_conflicts_with_subcommands = true)]
+    Audit {
+        #[command(subcommand)]
+        command: Option<AuditCommand>,
+        #[command(flatten)]
+        filter: AuditFilter,
+    },
     /// Send a real message and see what the gateway says
     Test {
         #[command(subcommand)]
@@ -84,6 +92,36 @@ pub(crate) enum Command {
 pub(crate) enum RolloutCommand {
     /// Who is enrolled, who is let in without a factor and until when, who would be refused today
     Status,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Whether every line is as it was written, and none is missing
+    Verify,
+    /// The lines as they are kept, one JSON object each
+    Export {
+        #[command(flatten)]
+        filter: AuditFilter,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct AuditFilter {
+    /// Only of this user
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Only this event, such as accepted, refused, sent, enrolled, policy-changed
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// Not before: a day, a moment (UTC), or how long ago, as in 2h or 7d
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after; a day includes all of it
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// The last so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) last: usize,
 }
 
 #[derive(Subcommand)]

@@ -180,6 +180,7 @@ pub(crate) fn set(
         }
         Ok::<_, Error>(config.policy.methods_of(&account.factors))
     })?;
+    context.did(&config, "contact-changed", user, "");
     context.terminal.say(&format!("{user} is changed."))?;
     remind(context, &config, user, &contacts, methods.is_empty(), codes_left);
     Ok(Outcome::Done)

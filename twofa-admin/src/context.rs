@@ -6,7 +6,8 @@ use serde::Serialize;
 use std::path::PathBuf;
 use twofa::admin::UserReport;
 use twofa::config::{self, Config};
-use twofa::store::Store;
+use twofa::log::{self, Level, Log, Who};
+use twofa::store::{self, Store};
 use twofa::system;
 
 pub(crate) struct Context {
@@ -37,6 +38,18 @@ impl Context {
         let config = self.config()?;
         let store = Store::open_to_change(&config.store)?;
         Ok((config, store))
+    }
+
+    /// An administrator did this to a user, or to all: into the log that the logins are in, and the audit trail.
+    pub(crate) fn did(&self, config: &Config, event: &'static str, user: &str, what: &str) {
+        let by = std::env::var("SUDO_USER").unwrap_or_else(|_| "root".into());
+        let mut log = Log::new("twofa-admin", "admin");
+        log.keep(store::trail(config));
+        let level = if event.starts_with("bypass") { Level::Alert } else { Level::Notice };
+        let (name, detail) = (log::escape(user), log::quote(what));
+        log.write(level, &format!("{event} {name} what={detail} by={}", log::escape(&by)));
+        let who = Who { user, ..Who::default() };
+        log.record(event, &who, vec![("what", what.into()), ("by", by)]);
     }
 
     /// Prints a report: as JSON when asked for, else as `text` puts it.

@@ -59,7 +59,7 @@ pub(crate) fn run(context: &mut Context, command: EnrollCommand) -> Result<Outco
     };
     let label = label.map(checked_label).transpose()?;
     if secret_stdin {
-        import(context, &mut store, &user, label, shape)
+        import(context, &config, &mut store, &user, label, shape)
     } else {
         app(context, &config, &mut store, &user, label, shape)
     }
@@ -119,6 +119,7 @@ pub(crate) fn app(
     }
     let app = App { id: 0, label, secret, shape, added: system::now() };
     let label = keep(store, &account, app, Some(step), codes.as_ref())?;
+    context.did(config, "enrolled", user, &format!("app {label}"));
     context.terminal.say(&format!("{user} can log in with the app `{label}` now."))?;
     Ok(Outcome::Done)
 }
@@ -126,6 +127,7 @@ pub(crate) fn app(
 /// Takes an existing secret over. Who brings it has it in an app already, so no code is asked for.
 fn import(
     context: &mut Context,
+    config: &Config,
     store: &mut Store,
     user: &str,
     label: Option<String>,
@@ -137,6 +139,7 @@ fn import(
     let codes = if twofa::admin::recovery_left(&account, &state) == 0 { Some(Codes::make()?) } else { None };
     let app = App { id: 0, label, secret, shape, added: system::now() };
     let label = keep(store, &account, app, None, codes.as_ref())?;
+    context.did(config, "enrolled", user, &format!("app {label}, with a secret from elsewhere"));
     if context.json {
         let shown = codes.as_ref().map(Codes::shown).unwrap_or_default();
         let report = json!({ "user": user, "label": label, "recovery_codes": shown });

@@ -139,6 +139,7 @@ fn add(
     })?;
     let until = config.policy.exemptions.last().map(|added| rfc3339(added.until)).unwrap_or_default();
     let whom = table::printable(name);
+    context.did(&config, "exempted", name, &format!("{kind} until {until}: {reason}"));
     context.terminal.say(&format!("{kind} {whom} is asked for no second factor until {until}."))?;
     Ok(Outcome::Done)
 }
@@ -178,7 +179,8 @@ fn remove(context: &mut Context, who: &Exempted, yes: bool) -> Result<Outcome, E
     }
     let question = format!("Ask {kind} {whom} for a second factor again?");
     context.terminal.insist(&question, yes)?;
-    replace(&context.conf, &document, |_| Ok(()))?;
+    let config = replace(&context.conf, &document, |_| Ok(()))?;
+    context.did(&config, "exemption-removed", name, kind);
     context.terminal.say(&format!("{kind} {whom} is exempt no longer."))?;
     Ok(Outcome::Done)
 }

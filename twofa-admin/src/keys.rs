@@ -66,6 +66,7 @@ pub(crate) fn enroll(
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok::<_, Error>(())
     })?;
+    context.did(config, "enrolled", user, &format!("security key {label}"));
     context
         .terminal
         .say(&format!("{user} can log in with the security key `{label}` now, at this host's console."))?;
@@ -164,6 +165,7 @@ pub(crate) fn enroll_ssh(
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok::<_, Error>(())
     })?;
+    context.did(config, "enrolled", user, &format!("SSH key {label} {}", line.key.fingerprint()));
     context
         .terminal
         .say(&format!("{user} can log in with the SSH key `{label}` now: {}", line.key.fingerprint()))?;

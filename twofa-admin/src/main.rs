@@ -2,6 +2,7 @@
 //! never in arguments.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bypass;
 mod cli;
 mod contacts;
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Rollout { command } => rollout::run(&mut context, &command),
         Command::Exempt { command } => exempt::run(&mut context, command),
         Command::Trust { command } => trust::run(&mut context, command),
+        Command::Audit { command, filter } => audit::run(&mut context, command.as_ref(), &filter),
         Command::Test { command } => send::run(&mut context, command),
     }
 }

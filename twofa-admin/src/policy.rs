@@ -102,6 +102,7 @@ fn change(context: &mut Context, values: &[String], force: bool) -> Result<Outco
     }
     trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
     let config = context.config()?;
+    context.did(&config, "policy-changed", "*", &values.join(" "));
     context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
     doubts::about(&config).iter().for_each(|doubt| context.terminal.note(doubt));
     Ok(Outcome::Done)

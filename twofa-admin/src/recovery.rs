@@ -59,18 +59,20 @@ pub(crate) fn wait_until_saved(terminal: &mut Terminal) -> Result<(), Error> {
 
 pub(crate) fn run(context: &mut Context, command: RecoveryCommand) -> Result<Outcome, Error> {
     let RecoveryCommand::New { user } = command;
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     if store.account(&user)?.is_none() {
         return Err(store::Error::NoUser(user).into());
     }
     let codes = Codes::make()?;
     if context.json {
         keep(&mut store, &user, &codes)?;
+        context.did(&config, "recovery-codes-made", &user, "");
         context.report(&json!({ "user": user, "recovery_codes": codes.shown() }), |_| String::new())?;
     } else {
         codes.show(&mut context.terminal)?;
         wait_until_saved(&mut context.terminal)?;
         keep(&mut store, &user, &codes)?;
+        context.did(&config, "recovery-codes-made", &user, "");
         context
             .terminal
             .say(&format!("{user} has {RECOVERY_CODES} new recovery codes; the old ones are void."))?;

@@ -174,6 +174,7 @@ pub(crate) fn enroll(
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok(())
     })?;
+    context.did(config, "enrolled", user, &to.masked());
     context.terminal.say(&format!("{} of {user} is confirmed.", to.masked()))?;
     if !config.policy.methods.contains(&method) {
         context.terminal.note(&format!("The policy's methods do not have {} among them.", method.name()));

@@ -87,7 +87,7 @@ fn row(trusted: &Trusted) -> [String; 5] {
 }
 
 fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     let ended = store.change(user, |_, state| {
         let ended = state.distrust(|device| from.is_none_or(|from| device.is_from(from)));
         // A session has no address of its own.
@@ -96,11 +96,12 @@ fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Out
         }
         Ok::<_, Error>(ended)
     })?;
+    context.did(&config, "trust-revoked", user, &format!("{ended} devices"));
     say(context, ended, &format!(" of {user}"))
 }
 
 fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     context.terminal.insist("End the trust in every device of every user?", yes)?;
     let (mut users, mut faults) = (Vec::new(), Vec::new());
     store.for_each(|account| match account {
@@ -116,6 +117,7 @@ fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
             Ok::<_, Error>(devices)
         })?;
     }
+    context.did(&config, "trust-revoked", "*", &format!("{ended} devices"));
     say(context, ended, "")?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })

@@ -93,6 +93,7 @@ fn add(context: &mut Context, user: &str, arguments: &ContactArguments) -> Resul
         Some(method) => format!("can log in with codes by {}", method.spoken()),
         None => "has an account, without a factor yet".into(),
     };
+    context.did(&config, "user-added", user, "");
     context.terminal.say(&format!("{user} (uid {}) {state}.", known.uid))?;
     contacts::remind(context, &config, user, &contacts, methods.is_empty(), 0);
     Ok(Outcome::Done)
@@ -200,6 +201,7 @@ fn reset(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error>
     );
     context.terminal.insist(&question, yes)?;
     store.reset(user)?;
+    context.did(&config, "user-reset", user, "");
     let account = store.account(user)?.map(|(account, _)| account);
     match account.map(|account| config.policy.methods_of(&account.factors)).unwrap_or_default().first() {
         Some(method) => {
@@ -225,6 +227,7 @@ fn unlock(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         })?;
         Ok::<_, Error>(())
     })?;
+    context.did(&config, "user-unlocked", user, "");
     context
         .terminal
         .say(&format!("{user} is unlocked; all failures are forgotten, and codes are sent again as far as the number's own limit allows."))?;
@@ -232,10 +235,11 @@ fn unlock(context: &mut Context, user: &str) -> Result<Outcome, Error> {
 }
 
 fn remove_account(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     let question = format!("Remove the account of {user}, with all factors and recovery codes?");
     context.terminal.insist(&question, yes)?;
     store.remove(user)?;
+    context.did(&config, "user-removed", user, "");
     context.terminal.say(&format!("{user} has no account now."))?;
     Ok(Outcome::Done)
 }
@@ -264,6 +268,7 @@ fn forget(context: &mut Context, user: &str, label: &str, yes: bool) -> Result<O
         before.keys.iter().filter(|key| !left.keys.contains(key)).for_each(|key| state.forget_key(key.id));
         Ok::<_, Error>(())
     })?;
+    context.did(&config, "factor-removed", user, label);
     context.terminal.say(&table::printable(&format!("`{label}` of {user} is removed.")))?;
     Ok(Outcome::Done)
 }
@@ -279,7 +284,7 @@ fn remove(factors: &mut Factors, label: &str) -> bool {
 }
 
 fn repair(context: &mut Context, user: &str) -> Result<Outcome, Error> {
-    let (_, mut store) = context.open()?;
+    let (config, mut store) = context.open()?;
     match store.account(user) {
         Err(store::Error::NoRecord(_) | store::Error::BrokenRecord(_)) => {}
         Err(error) => return Err(error.into()),
@@ -290,6 +295,7 @@ fn repair(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         }
     }
     store.repair(user, system::now())?;
+    context.did(&config, "user-repaired", user, "");
     context.terminal.say(&format!(
         "{user} has a new state record. Codes shown until now count as used; the recovery codes are void, and so are \
          security keys at the console."

@@ -220,6 +220,7 @@ pub struct PolicyReport {
     rollout: RolloutRulesReport,
     limits: LimitsReport,
     store: StoreReport,
+    audit: AuditReport,
     exempt: Vec<ExemptReport>,
 }
 
@@ -296,6 +297,11 @@ struct LimitsReport {
 }
 
 #[derive(Clone, Debug, Serialize)]
+struct AuditReport {
+    keep: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
 struct StoreReport {
     path: String,
     key: String,
@@ -364,6 +370,7 @@ impl PolicyReport {
                 path: config.store.database.display().to_string(),
                 key: config.store.key.display().to_string(),
             },
+            audit: AuditReport { keep: format!("{}d", config.audit) },
             exempt: policy.exemptions.iter().map(ExemptReport::new).collect(),
         }
     }

@@ -33,6 +33,8 @@ pub const MAX_SUPPORT: usize = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub policy: Policy,
+    /// For how many days the audit trail is kept.
+    pub audit: u64,
     pub store: Paths,
 }
 
@@ -219,6 +221,8 @@ struct File {
     #[serde(default)]
     store: StoreTable,
     #[serde(default)]
+    audit: AuditTable,
+    #[serde(default)]
     exempt: Vec<ExemptTable>,
 }
 
@@ -292,6 +296,7 @@ impl File {
                 exemptions: self.exempt.into_iter().map(|table| table.0).collect(),
                 written: 0,
             },
+            audit: self.audit.keep.0 / 86_400,
             store: Paths { database: self.store.path.0, key: self.store.key.0 },
         }
     }
@@ -378,6 +383,19 @@ struct RolloutTable {
 impl Default for RolloutTable {
     fn default() -> Self {
         Self { enforce_from: None, grace_days: Number(0), enroll_at_login: true }
+    }
+}
+
+/// `[audit]`: how long the trail of events is kept.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AuditTable {
+    keep: Duration<{ 30 * 86_400 }, { 3650 * 86_400 }>,
+}
+
+impl Default for AuditTable {
+    fn default() -> Self {
+        Self { keep: Duration(400 * 86_400) }
     }
 }
 

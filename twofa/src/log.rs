@@ -30,10 +30,22 @@ pub enum Level {
     Debug,
 }
 
-/// The log of one PAM call.
+/// One event, for the audit trail: what it is, and more about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub event: &'static str,
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// Takes an event into the audit trail, or says why it is lost.
+pub type Trail = Box<dyn Fn(&Entry) -> Result<(), String>>;
+
+/// The log of one PAM call, or of an administrator's command.
 pub struct Log {
-    prefix: String,
+    service: String,
+    phase: &'static str,
     process: String,
+    trail: Option<Trail>,
 }
 
 /// Who is logging in, for the lines of this module.
@@ -58,14 +70,43 @@ impl Who<'_> {
 }
 
 impl Log {
-    /// `hook` is `auth` or `account`.
-    pub fn new(service: &str, hook: &str) -> Self {
+    /// `phase` is `auth` or `account`.
+    pub fn new(service: &str, phase: &'static str) -> Self {
         let process = std::env::args_os().next().unwrap_or_default();
         let process = std::path::Path::new(&process).file_name().unwrap_or_default();
         Self {
-            prefix: format!("pam_twofa({}:{hook}): ", escape(service)),
+            service: escape(service),
+            phase,
+            trail: None,
             // sshd calls itself `sshd: alice [pam]`.
             process: escape(process.to_string_lossy().split([':', ' ']).next().unwrap_or_default()),
+        }
+    }
+
+    /// From now on events go to the audit trail too.
+    pub fn keep(&mut self, trail: Trail) {
+        self.trail = Some(trail);
+    }
+
+    /// An event of this user's, for the audit trail. A trail that does not take it keeps nobody out.
+    pub fn record(&self, event: &'static str, who: &Who<'_>, more: Vec<(&'static str, String)>) {
+        let Some(trail) = &self.trail else {
+            return;
+        };
+        let mut fields = vec![("user", who.user.to_string()), ("service", self.service.clone())];
+        fields.push(("phase", self.phase.into()));
+        match (who.address, who.rhost, who.tty) {
+            (Some(address), ..) => fields.push(("address", address.to_string())),
+            (None, "", "") => {}
+            (None, "", tty) => fields.push(("tty", tty.into())),
+            (None, rhost, _) => fields.push(("rhost", rhost.into())),
+        }
+        fields.extend(more);
+        for (_, value) in &mut fields {
+            *value = value.chars().take(MAX_WORDS).collect();
+        }
+        if let Err(why) = trail(&Entry { event, fields }) {
+            self.write(Level::Alert, &format!("audit: {event} of {} is lost: {why}", escape(who.user)));
         }
     }
 
@@ -79,7 +120,7 @@ impl Log {
             LoggerBackend::UnixStream(socket) => socket.get_ref().set_write_timeout(Some(WRITE_TIMEOUT)),
             _ => Ok(()),
         };
-        let line = format!("{}{line}", self.prefix);
+        let line = format!("pam_twofa({}:{}): {line}", self.service, self.phase);
         let _ = logger.formatter.format(&mut logger.backend, severity(level), line);
     }
 
@@ -87,6 +128,7 @@ impl Log {
     pub fn delivered(&self, delivery: &Delivery, who: &Who<'_>, answer: &str) {
         let answer = if answer.is_empty() { String::new() } else { format!(" answer={}", quote(answer)) };
         self.write(Level::Info, &format!("sent {}{answer}", parcel(delivery, who)));
+        self.record("sent", who, parcel_fields(delivery));
     }
 
     /// A message was not sent: why, and what the hook said of it.
@@ -95,6 +137,7 @@ impl Log {
             if complaint.is_empty() { String::new() } else { format!(" said={}", quote(complaint)) };
         let parcel = parcel(delivery, who);
         self.write(Level::Error, &format!("not sent {parcel} reason={}{complaint}", quote(why)));
+        self.record("not-sent", who, [parcel_fields(delivery), vec![("reason", why.into())]].concat());
     }
 
     /// No message was made, as so many were sent.
@@ -109,6 +152,7 @@ impl Log {
             Level::Warning,
             &format!("no code sent for {} reason=send-limit limit={cap}", whence(who)),
         );
+        self.record("not-sent", who, vec![("reason", format!("send-limit-{cap}"))]);
     }
 
     /// From now on logins from there need no code.
@@ -120,6 +164,7 @@ impl Log {
             Level::Notice,
             &format!("device trusted for {} network={network}{key} until={until}", whence(who)),
         );
+        self.record("device-trusted", who, vec![("network", network), ("until", until)]);
     }
 
     /// What a user set up in a login counts now; or why it does not.
@@ -132,6 +177,7 @@ impl Log {
         let what = app.into_iter().chain(phone).collect::<String>();
         let verb = if kept { "enrolled" } else { "not enrolled" };
         self.write(Level::Notice, &format!("{verb} {}{what}", whence(who)));
+        self.record(if kept { "enrolled" } else { "not-enrolled" }, who, vec![("what", what.trim().into())]);
     }
 
     /// A security key that was asked for proved nothing.
@@ -158,6 +204,7 @@ impl Log {
     pub fn suspended(&self, who: &Who<'_>) {
         let whence = whence(who);
         self.write(Level::Alert, &format!("security key suspended for {whence} reason=counter-did-not-grow"));
+        self.record("key-suspended", who, vec![]);
     }
 
     /// No message is made for somebody who only knows a name.
@@ -170,12 +217,17 @@ impl Log {
     pub fn verdict(&self, verdict: &Verdict, who: &Who<'_>) {
         match verdict {
             Verdict::NotConcerned | Verdict::Admit(Admission::Proven) => {}
-            Verdict::Admit(admission) => self.write(level(admission), &admitted(admission, who)),
+            Verdict::Admit(admission) => {
+                self.write(level(admission), &admitted(admission, who));
+                let (event, fields) = of_admission(admission);
+                self.record(event, who, fields);
+            }
             Verdict::Refuse(refusal) => {
                 if is_a_guess(*refusal) {
                     self.write(Level::Notice, &failure(who));
                 }
                 self.write(Level::Notice, &format!("refused {} reason={}", whence(who), reason(*refusal)));
+                self.record("refused", who, vec![("reason", reason(*refusal))]);
             }
         }
     }
@@ -279,6 +331,31 @@ fn admitted(admission: &Admission, who: &Who<'_>) -> String {
     }
 }
 
+fn of_admission(admission: &Admission) -> (&'static str, Vec<(&'static str, String)>) {
+    let by = |method: &str| vec![("method", method.to_string())];
+    let fields = match admission {
+        Admission::App { label } => [by("app"), vec![("label", label.clone())]].concat(),
+        Admission::Recovery { left } => [by("recovery"), vec![("left", left.to_string())]].concat(),
+        Admission::Sent { method, to } => [by(method.name()), vec![("to", to.clone())]].concat(),
+        Admission::Key { label } => [by("key"), vec![("label", label.clone())]].concat(),
+        Admission::SshKey { label, fingerprint } => {
+            [by("ssh-key"), vec![("label", label.clone()), ("key", fingerprint.clone())]].concat()
+        }
+        Admission::NotYet { from } => [by("none"), vec![("enforced-from", rfc3339(*from))]].concat(),
+        Admission::Grace { until } => [by("none"), vec![("grace-until", rfc3339(*until))]].concat(),
+        Admission::SettingUp { admission, .. } => of_admission(admission).1,
+        Admission::Bypass { reason } => [by("bypass"), vec![("reason", reason.clone())]].concat(),
+        Admission::Session => by("session"),
+        Admission::Trusted { until } => [by("trusted-device"), vec![("until", rfc3339(*until))]].concat(),
+        Admission::Proven => by("proven"),
+        Admission::Inside => by("inside"),
+        Admission::Exempt { reason, .. } => [by("exempt"), vec![("reason", reason.clone())]].concat(),
+        Admission::Off => by("off"),
+        Admission::Observed(refusal) => return ("would-refuse", vec![("reason", reason(*refusal))]),
+    };
+    ("accepted", fields)
+}
+
 /// pam_unix's words in pam_unix's order, nothing added: the stock filters anchor at the end.
 fn failure(who: &Who<'_>) -> String {
     let rhost = who.address.map_or_else(|| escape(who.rhost), |address| address.to_string());
@@ -295,6 +372,11 @@ fn failure(who: &Who<'_>) -> String {
 fn parcel(delivery: &Delivery, who: &Who<'_>) -> String {
     let to = delivery.to.masked().replace(' ', "");
     format!("{} for {} to={} id={}", delivery.method.name(), whence(who), escape(&to), delivery.id)
+}
+
+fn parcel_fields(delivery: &Delivery) -> Vec<(&'static str, String)> {
+    let method = delivery.method.name().into();
+    vec![("method", method), ("to", delivery.to.masked()), ("id", delivery.id.clone())]
 }
 
 fn whence(who: &Who<'_>) -> String {

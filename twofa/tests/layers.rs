@@ -29,7 +29,10 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("helper", &["code", "login", "message", "policy", "system", "token", "trusted"]),
     ("config", &["account", "code", "contact", "policy", "trusted"]),
     ("trial", &["config", "policy", "trusted"]),
-    ("store", &["account", "config", "contact", "login", "policy", "ports", "system", "trusted"]),
+    (
+        "store",
+        &["account", "config", "contact", "log", "login", "message", "policy", "ports", "system", "trusted"],
+    ),
     ("admin", &["account", "config", "contact", "login", "message", "policy", "token"]),
 ];
 

@@ -2,6 +2,7 @@
 //! fixed-size record a user that logins change (`record`). A login reads the first and writes the second.
 
 mod accounts;
+mod audit;
 mod change;
 mod error;
 mod login;
@@ -9,6 +10,7 @@ mod record;
 mod seal;
 mod sends;
 
+pub use audit::{Audit, Verified, trail};
 pub use error::{Error, NotCommitted};
 pub use login::LoginStore;
 pub use record::{RECORD_BYTES, SLOT_BYTES};

@@ -37,7 +37,7 @@ const TEXT_BYTES: usize = WRITTEN_BYTES - HEADER_BYTES - NONCE_BYTES - TAG_BYTES
 const ENCODING: u8 = 1;
 
 /// How long a login waits for another one of the same user, which needs a few milliseconds.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// Whose record it is, and which generation of the account counts.
@@ -71,7 +71,7 @@ impl<'a> Record<'a> {
     /// Opens the record of `uid` and waits until nobody else holds it.
     pub(super) fn lock(folder: &Path, uid: u32, sealer: &'a Sealer) -> Result<Self, Error> {
         let record = Self::open_for(folder, uid, sealer, true)?;
-        wait_for(&record.file, &record.path)?;
+        wait_for(&record.file, &record.path, LOCK_WAIT)?;
         Ok(record)
     }
 
@@ -123,12 +123,12 @@ impl<'a> Record<'a> {
 }
 
 /// Locks an open file for this process, which waits until nobody else holds it.
-pub(super) fn wait_for(file: &File, path: &Path) -> Result<(), Error> {
+pub(super) fn wait_for(file: &File, path: &Path, wait: Duration) -> Result<(), Error> {
     let began = system::uptime();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT => system::pause(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) if began.elapsed() < wait => system::pause(LOCK_PAUSE),
             Err(TryLockError::WouldBlock) => return Err(Error::Busy(path.into())),
             Err(TryLockError::Error(error)) => return Err(trusted::Error::Io(path.into(), error).into()),
         }

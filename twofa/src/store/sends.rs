@@ -52,7 +52,7 @@ pub(super) fn count(
         error if error.is_missing() => Error::NoRing(path.clone()),
         error => Error::File(error),
     })?;
-    record::wait_for(&file, &path)?;
+    record::wait_for(&file, &path, record::LOCK_WAIT)?;
     let io = |error| Error::File(trusted::Error::Io(path.clone(), error));
     let length = file.metadata().map_err(io)?.len();
     if length != RING_BYTES as u64 {

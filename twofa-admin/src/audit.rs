@@ -1,0 +1,148 @@
+//! `audit`: what happened, to whom and when; and whether the trail of it is whole.
+
+use crate::cli::{AuditCommand, AuditFilter};
+use crate::context::Context;
+use crate::error::Error;
+use crate::{Outcome, table};
+use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use twofa::config;
+use twofa::message::rfc3339;
+use twofa::store::Audit;
+use twofa::system;
+
+pub(crate) fn run(
+    context: &mut Context,
+    command: Option<&AuditCommand>,
+    filter: &AuditFilter,
+) -> Result<Outcome, Error> {
+    match command {
+        None => show(context, filter),
+        Some(AuditCommand::Export { filter }) => export(context, filter),
+        Some(AuditCommand::Verify) => verify(context),
+    }
+}
+
+fn open(context: &Context) -> Result<Audit, Error> {
+    let config = context.config()?;
+    Ok(Audit::open(&config.store, config.audit)?)
+}
+
+/// What a filter lets through, as a line and as what is in it.
+struct Wanted<'a> {
+    filter: &'a AuditFilter,
+    since: String,
+    until: String,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(filter: &'a AuditFilter) -> Result<Self, Error> {
+        let moment = |typed: &Option<String>| typed.as_deref().map(moment).transpose();
+        let (since, until) = (moment(&filter.since)?, moment(&filter.until)?);
+        Ok(Self { filter, since: since.unwrap_or_default(), until: until.unwrap_or_else(|| "~".into()) })
+    }
+
+    fn parse(&self, line: &str) -> Option<Map<String, Value>> {
+        let Ok(Value::Object(fields)) = serde_json::from_str(line) else {
+            return None;
+        };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        let time = text("time");
+        // A day, or a part of one, has all that begins like it.
+        let in_time =
+            time >= self.since.as_str() && (time < self.until.as_str() || time.starts_with(&self.until));
+        let is_one =
+            |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|is| text(name) == is);
+        (in_time && is_one(&self.filter.user, "user") && is_one(&self.filter.event, "event"))
+            .then_some(fields)
+    }
+}
+
+/// `2026-11-22`, `2026-11-22T08:30`, or `2h`: so long ago.
+fn moment(typed: &str) -> Result<String, Error> {
+    if let Some(ago) = config::seconds(typed) {
+        return Ok(rfc3339(system::now().saturating_sub(ago)));
+    }
+    let shape: String = typed.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    let known = ["9999-99-99", "9999-99-99T99:99", "9999-99-99T99:99:99", "9999-99-99T99:99:99Z"];
+    if known.contains(&shape.as_str()) {
+        return Ok(typed.into());
+    }
+    Err(Error::Usage(
+        format!("`{}` is no time", table::printable(typed)),
+        "For example: 2026-11-22, 2026-11-22T08:30 (UTC), or 2h (two hours ago).".into(),
+    ))
+}
+
+fn show(context: &mut Context, filter: &AuditFilter) -> Result<Outcome, Error> {
+    let wanted = Wanted::new(filter)?;
+    let mut last = VecDeque::new();
+    open(context)?.read(|line| {
+        if let Some(fields) = wanted.parse(line) {
+            if last.len() >= filter.last {
+                last.pop_front();
+            }
+            last.push_back(fields);
+        }
+        true
+    })?;
+    let rows: Vec<Map<String, Value>> = last.into();
+    context.report(&rows, |rows| {
+        if rows.is_empty() {
+            return "Nothing of that kind happened.".into();
+        }
+        let rows: Vec<_> = rows.iter().map(row).collect();
+        table::render(["TIME", "EVENT", "USER", "FROM", "MORE"], &rows)
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn row(fields: &Map<String, Value>) -> [String; 5] {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
+    let from = ["address", "rhost", "tty"].map(text).into_iter().find(|from| !from.is_empty());
+    let known = ["n", "prev", "time", "event", "user", "service", "phase", "address", "rhost", "tty", "mac"];
+    let is_more = |(name, value): &(&String, &Value)| {
+        !known.contains(&name.as_str()) && value.as_str().is_some_and(|value| !value.is_empty())
+    };
+    let more = fields.iter().filter(is_more);
+    let more: Vec<String> =
+        more.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
+    let service = text("service");
+    let from = from.map_or_else(|| service.clone(), |from| format!("{from} ({service})"));
+    [text("time"), text("event"), text("user"), from, more.join(" ")]
+}
+
+fn export(context: &mut Context, filter: &AuditFilter) -> Result<Outcome, Error> {
+    let wanted = Wanted::new(filter)?;
+    let mut outcome = Ok(());
+    open(context)?.read(|line| {
+        if wanted.parse(line).is_some() {
+            // In the ASCII that it was written in: nothing of it moves a terminal.
+            outcome = context.terminal.say(line);
+        }
+        outcome.is_ok()
+    })?;
+    outcome.map(|()| Outcome::Done)
+}
+
+fn verify(context: &mut Context) -> Result<Outcome, Error> {
+    let found = open(context)?.verify()?;
+    let whole = found.faults.is_empty();
+    let report = json!({ "lines": found.lines, "whole": whole, "faults": found.faults, "torn": found.torn });
+    context.report(&report, |_| {
+        let torn = match found.torn {
+            0 => String::new(),
+            1 => " 1 was broken off by a full disk or a power cut.".into(),
+            torn => format!(" {torn} were broken off by a full disk or a power cut."),
+        };
+        match whole {
+            true => format!("{} lines, none changed and none missing.{torn}", found.lines),
+            false => format!(
+                "THE AUDIT TRAIL IS NOT WHOLE.\n{}\n{} lines were looked at.{torn}",
+                table::printable_lines(&found.faults),
+                found.lines
+            ),
+        }
+    })?;
+    Ok(if whole { Outcome::Done } else { Outcome::Found })
+}

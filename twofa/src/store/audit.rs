@@ -1,0 +1,348 @@
+//! What happened, for those who look into it later: files of lines beside the store, each line chained to the one before
+//! by a MAC under the host's key, so that a line that is changed, taken out or put in is found.
+//!
+//! ```text
+//! audit/2026-11.jsonl    {"n":17,"time":"2026-11-21T22:04:05Z","event":"accepted",...,"mac":"<32 hex digits>"}
+//! audit/head             n, mac and month of the newest line, and a MAC over these
+//! ```
+//!
+//! A line is one write in append mode, and nothing is synchronised: a power cut may take the last lines, a full disk
+//! any line, and neither keeps anybody out. The first line of a file has the MAC of the line before, as `prev`; so files
+//! that are too old can go without breaking the chain. Root has the key, and can write what it likes.
+
+use super::seal::Sealer;
+use super::{Error, make_folder, read_key, record};
+use crate::config::{Config, Paths};
+use crate::log::{Entry, Trail};
+use crate::message::rfc3339;
+use crate::system;
+use crate::trusted::{self, Readers};
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const HEAD_BYTES: usize = 256;
+/// A login does not wait longer for another one's line.
+const WAIT: Duration = Duration::from_millis(200);
+/// No line of ours is longer; fields are cut by who makes them.
+const MAX_LINE: usize = 4096;
+/// What the first line ever is chained to.
+const NO_MAC: &str = "00000000000000000000000000000000";
+const SUFFIX: &str = ".jsonl";
+
+/// Where the events of a host go.
+pub struct Audit {
+    folder: PathBuf,
+    sealer: Sealer,
+    /// Days that files are kept.
+    keep: u64,
+}
+
+/// Where a log's events go under this policy. Nothing is opened before there is one.
+pub fn trail(config: &Config) -> Trail {
+    let (paths, keep) = (config.store.clone(), config.audit);
+    Box::new(move |entry| {
+        let appended = Audit::open(&paths, keep).and_then(|audit| audit.append(entry, system::now()));
+        appended.map_err(|error| format!("{error}. {}", error.hint()))
+    })
+}
+
+/// The newest line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
+    number: u64,
+    mac: String,
+    month: String,
+}
+
+/// What a look at the chain found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    pub lines: u64,
+    /// Each with its file and line.
+    pub faults: Vec<String>,
+    /// Lines that a full disk or a power cut broke off; nothing is missing for them.
+    pub torn: u64,
+}
+
+impl Audit {
+    /// # Errors
+    ///
+    /// When the key cannot be read, or the folder neither used nor made.
+    pub fn open(paths: &Paths, keep: u64) -> Result<Self, Error> {
+        let folder = paths.database.with_file_name("audit");
+        let sealer = read_key(&paths.key)?;
+        if !folder.exists() {
+            make_folder(&folder)?;
+        }
+        Ok(Self { folder, sealer, keep })
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    ///
+    /// When it is not written; then the next one takes its place.
+    pub fn append(&self, entry: &Entry, now: u64) -> Result<(), Error> {
+        let head = self.folder.join("head");
+        let held = self.open_head(&head)?;
+        record::wait_for(&held, &head, WAIT)?;
+        let last = self.read_head(&held);
+        let month = rfc3339(now).get(..7).unwrap_or("1970-01").to_string();
+        let path = self.folder.join(format!("{month}{SUFFIX}"));
+        let mut file = open_to_append(&path)?;
+        let length = file.metadata().map_err(io(&path))?.len();
+        let number = last.as_ref().map_or(1, |last| last.number.saturating_add(1));
+        let before = last.as_ref().map_or(NO_MAC, |last| last.mac.as_str());
+        let mut line = text(number, (length == 0).then_some(before), entry, now);
+        let mac = self.mac(before, &line);
+        // The line before may have been broken off.
+        let begin = if ends_torn(&path, length) { "\n" } else { "" };
+        let _ = write!(line, ",\"mac\":\"{mac}\"}}");
+        let whole = format!("{begin}{line}\n");
+        let end = length.saturating_add(whole.len() as u64);
+        record::refuse_beyond_limit(end).map_err(io(&path))?;
+        file.write_all(whole.as_bytes()).map_err(io(&path))?;
+        let next = Head { number, mac, month };
+        held.write_all_at(&self.encode(&next), 0).map_err(io(&head))?;
+        if last.is_some_and(|last| last.month != next.month) {
+            self.remove_old(now);
+        }
+        Ok(())
+    }
+
+    /// The lines of all files, oldest first, as they are: `visit` says whether to go on.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn read(&self, mut visit: impl FnMut(&str) -> bool) -> Result<(), Error> {
+        for path in self.files()? {
+            for line in lines(&path)? {
+                let line = line.map_err(io(&path))?;
+                if !line.is_empty() && !visit(&String::from_utf8_lossy(&line)) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every line is as it was written, and none is missing.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn verify(&self) -> Result<Verified, Error> {
+        let mut found = Verified::default();
+        // Number and MAC of the line before, and of the one before that.
+        let mut last: Option<(u64, String)> = None;
+        let mut before: Option<(u64, String)> = None;
+        for path in self.files()? {
+            let name = path.file_name().unwrap_or_default().display().to_string();
+            for (at, line) in (1u64..).zip(lines(&path)?) {
+                let line = line.map_err(io(&path))?;
+                let line = String::from_utf8_lossy(&line);
+                if line.is_empty() {
+                    continue;
+                }
+                let Some(parsed) = Line::parse(&line) else {
+                    found.torn += 1;
+                    continue;
+                };
+                found.lines += 1;
+                let follows = |chain: &Option<(u64, String)>| match chain {
+                    Some((number, mac)) => {
+                        parsed.number == number + 1 && self.mac(mac, parsed.text) == parsed.mac
+                    }
+                    None => parsed.prev.is_some_and(|prev| self.mac(prev, parsed.text) == parsed.mac),
+                };
+                if follows(&last) {
+                    before = last.take();
+                } else if last.is_some() && follows(&before) {
+                    // Written again, as its writer died before it could say so.
+                } else {
+                    let expected = last.as_ref().map_or(1, |(number, _)| number + 1);
+                    found.faults.push(match parsed.number {
+                        number if number == expected => format!("{name}:{at}: line {number} was changed"),
+                        number if number > expected && last.is_some() => {
+                            format!("{name}:{at}: lines {expected} to {} are missing", number - 1)
+                        }
+                        number => format!("{name}:{at}: line {number} does not belong here"),
+                    });
+                    before = None;
+                }
+                last = Some((parsed.number, parsed.mac.to_string()));
+            }
+        }
+        let head = File::open(self.folder.join("head")).ok().and_then(|file| self.read_head(&file));
+        match (&head, &last) {
+            (None, None) => {}
+            (Some(head), Some((number, mac))) if head.number == *number && head.mac == *mac => {}
+            (Some(head), Some((number, _))) if head.number > *number => {
+                found.faults.push(format!("the last {} lines are missing", head.number - number));
+            }
+            (Some(head), None) => found.faults.push(format!("all {} lines are missing", head.number)),
+            _ => found.faults.push("audit/head does not belong to these files".into()),
+        }
+        Ok(found)
+    }
+
+    fn open_head(&self, path: &Path) -> Result<File, Error> {
+        match trusted::open(path, Readers::Owner, true) {
+            Err(error) if error.is_missing() => {
+                // Whoever is first makes it; nothing is known before it.
+                match trusted::create(path, &[b' '; HEAD_BYTES], 0o600) {
+                    Ok(()) | Err(trusted::Error::Io(..)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(trusted::open(path, Readers::Owner, true)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    fn read_head(&self, file: &File) -> Option<Head> {
+        let mut bytes = [0; HEAD_BYTES];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let (said, mac) = str::from_utf8(&bytes).ok()?.trim_end().rsplit_once(' ')?;
+        if self.mac("head", said) != mac {
+            return None;
+        }
+        let mut words = said.split(' ');
+        let number = words.next()?.parse().ok()?;
+        Some(Head { number, mac: words.next()?.into(), month: words.next()?.into() })
+    }
+
+    fn encode(&self, head: &Head) -> Vec<u8> {
+        let said = format!("{} {} {}", head.number, head.mac, head.month);
+        let mut bytes = format!("{said} {}", self.mac("head", &said)).into_bytes();
+        bytes.resize(HEAD_BYTES - 1, b' ');
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn mac(&self, before: &str, text: &str) -> String {
+        let tag = self.sealer.tag("audit", &format!("{before}\n{text}"));
+        tag.iter().take(NO_MAC.len() / 2).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The files, oldest first.
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io(&self.folder)(error)),
+        };
+        let is_ours = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(SUFFIX));
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_ours).collect();
+        files.sort();
+        Ok(files)
+    }
+
+    /// Removes the files whose last line is too old. What cannot be removed stays.
+    fn remove_old(&self, now: u64) {
+        let oldest = rfc3339(now.saturating_sub(self.keep.saturating_mul(86_400)));
+        let oldest = oldest.get(..7).unwrap_or_default();
+        for path in self.files().unwrap_or_default() {
+            let month = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if month < oldest {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+/// A line, divided.
+struct Line<'a> {
+    number: u64,
+    prev: Option<&'a str>,
+    /// All but the MAC.
+    text: &'a str,
+    mac: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (text, mac) = line.rsplit_once(",\"mac\":\"")?;
+        let mac = mac.strip_suffix("\"}").filter(|mac| mac.len() == NO_MAC.len())?;
+        let rest = text.strip_prefix("{\"n\":")?;
+        let (number, rest) = rest.split_once(',')?;
+        let prev = rest.strip_prefix("\"prev\":\"").and_then(|rest| rest.split_once('"'));
+        Some(Self { number: number.parse().ok()?, prev: prev.map(|(prev, _)| prev), text, mac })
+    }
+}
+
+/// The line without its MAC and end.
+fn text(number: u64, prev: Option<&str>, entry: &Entry, now: u64) -> String {
+    let mut line = format!("{{\"n\":{number}");
+    if let Some(prev) = prev {
+        let _ = write!(line, ",\"prev\":\"{prev}\"");
+    }
+    let _ = write!(line, ",\"time\":\"{}\",\"event\":\"{}\"", rfc3339(now), entry.event);
+    for (name, value) in &entry.fields {
+        let field = format!(",\"{name}\":{}", json(value));
+        if line.len() + field.len() + NO_MAC.len() + 16 < MAX_LINE {
+            line.push_str(&field);
+        }
+    }
+    line
+}
+
+/// A string as JSON has it (RFC 8259, section 7), in ASCII: nothing in it moves a terminal or ends a line.
+fn json(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(b'"') => quoted.push_str("\\\""),
+            Ok(b'\\') => quoted.push_str("\\\\"),
+            Ok(byte @ b' '..=b'~') => quoted.push(char::from(byte)),
+            _ => {
+                let _ = write!(quoted, "\\u{unit:04x}");
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn open_to_append(path: &Path) -> Result<File, Error> {
+    match trusted::open(path, Readers::Owner, true) {
+        Ok(_) => {}
+        Err(error) if error.is_missing() => {
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            if let Err(error) = made.as_ref().map(drop).or_else(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            }) {
+                return Err(io(path)(std::io::Error::from(error.kind())));
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    OpenOptions::new().read(true).append(true).custom_flags(flags).open(path).map_err(io(path))
+}
+
+/// Whether the file ends in the middle of a line.
+fn ends_torn(path: &Path, length: u64) -> bool {
+    let mut last = [b'\n'];
+    let Some(at) = length.checked_sub(1) else {
+        return false;
+    };
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut last, at));
+    read.is_err() || last != *b"\n"
+}
+
+fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<Vec<u8>>>, Error> {
+    let file = trusted::open(path, Readers::Owner, false)?;
+    Ok(BufReader::new(file).split(b'\n'))
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |error| Error::File(trusted::Error::Io(path.into(), error))
+}
