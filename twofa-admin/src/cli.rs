@@ -81,6 +81,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         filter: AuditFilter,
     },
+    /// What would happen to a login now, and by which rule; without a user: who could log in how
+    Explain(ExplainArguments),
+    /// Figures for Prometheus
+    Metrics {
+        /// Into this file (node exporter's textfile collector), in one step; to stdout when absent
+        #[arg(long, value_name = "FILE")]
+        textfile: Option<PathBuf>,
+    },
     /// Send a real message and see what the gateway says
     Test {
         #[command(subcommand)]
@@ -92,6 +100,21 @@ pub(crate) enum Command {
 pub(crate) enum RolloutCommand {
     /// Who is enrolled, who is let in without a factor and until when, who would be refused today
     Status,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// The PAM service
+    #[arg(long, default_value = "sshd", requires = "user")]
+    pub(crate) service: String,
+    /// The client's address; none at the console
+    #[arg(long, value_name = "ADDRESS", requires = "user")]
+    pub(crate) rhost: Option<IpAddr>,
+    /// The SSH key that is used, as `ssh-keygen -l` prints it: SHA256:...
+    #[arg(long, value_name = "FINGERPRINT", requires = "user")]
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Subcommand)]

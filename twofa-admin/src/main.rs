@@ -11,9 +11,11 @@ mod doubts;
 mod enroll;
 mod error;
 mod exempt;
+mod explain;
 mod init;
 mod keys;
 mod last_login;
+mod metrics;
 mod missing;
 mod policy;
 mod recovery;
@@ -78,6 +80,8 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Exempt { command } => exempt::run(&mut context, command),
         Command::Trust { command } => trust::run(&mut context, command),
         Command::Audit { command, filter } => audit::run(&mut context, command.as_ref(), &filter),
+        Command::Explain(arguments) => explain::run(&mut context, &arguments),
+        Command::Metrics { textfile } => metrics::run(&mut context, textfile.as_deref()),
         Command::Test { command } => send::run(&mut context, command),
     }
 }

@@ -201,6 +201,14 @@ impl<'a> Login<'a> {
         }
     }
 
+    /// Why whatever is answered will be refused, for reports: the prompts do not tell.
+    pub fn refuses_anyway(&self) -> Option<Refusal> {
+        match &self.subject {
+            Subject::Decoy(refusal, _) => Some(*refusal),
+            Subject::Enrolled(_) => None,
+        }
+    }
+
     fn begin(&mut self, now: u64) -> Step {
         match waived(self.policy.decide(self.request, now)) {
             Some(verdict) => Step::Finish { notice: None, verdict },

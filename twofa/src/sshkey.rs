@@ -172,6 +172,12 @@ pub fn fingerprint(sha256: &[u8; 32]) -> String {
     format!("SHA256:{}", STANDARD_NO_PAD.encode(sha256))
 }
 
+/// The SHA-256 of a key out of what ssh-keygen prints.
+pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
+    let hash = STANDARD_NO_PAD.decode(text.trim().strip_prefix("SHA256:")?).ok()?;
+    hash.try_into().ok()
+}
+
 /// What the last key that sshd accepted is known by (SSH_AUTH_INFO_0), of whatever kind it is.
 pub fn last_accepted(info: &str) -> Option<[u8; 32]> {
     let short = publickeys(info).filter(|(_, blob)| blob.len() <= MAX_BLOB);
