@@ -238,6 +238,12 @@ pub(crate) enum PolicyCommand {
         /// Another file than the one in force
         file: Option<PathBuf>,
     },
+    /// Open it in an editor ($VISUAL, $EDITOR); what is no valid policy does not replace the old one
+    Edit {
+        /// Also when users without a factor would be refused then
+        #[arg(long)]
+        force: bool,
+    },
     /// Change values, as in `policy set limits.failures=3 'services=["sshd"]'`
     Set {
         #[arg(required = true, value_name = "KEY=VALUE")]

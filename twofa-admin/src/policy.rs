@@ -1,5 +1,7 @@
 //! `policy`: show, check and change it. A change is checked as a whole before it replaces the file.
 
+mod edit;
+
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
@@ -18,6 +20,7 @@ pub(crate) fn run(context: &mut Context, command: PolicyCommand) -> Result<Outco
     match command {
         PolicyCommand::Show => show(context),
         PolicyCommand::Check { file } => check(context, file),
+        PolicyCommand::Edit { force } => edit::run(context, force),
         PolicyCommand::Set { values, force } => set(context, &values, force),
         PolicyCommand::Enable { force, confirm_within } => enable(context, force, confirm_within),
         PolicyCommand::Disable { yes } => disable(context, yes),
@@ -97,12 +100,26 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
 fn change(context: &mut Context, values: &[String], force: bool) -> Result<Outcome, Error> {
     let (before, _) = config::read(&context.conf)?;
     let (after, text) = with(&context.conf, values)?;
-    if let Some(outcome) = refuse_lock_out(context, &before, &after, force)? {
+    put_in_force(context, Some(&before), &after, &text, &values.join(" "), force)
+}
+
+/// Replaces the policy, unless that would lock somebody out.
+fn put_in_force(
+    context: &mut Context,
+    before: Option<&Config>,
+    after: &Config,
+    text: &str,
+    what: &str,
+    force: bool,
+) -> Result<Outcome, Error> {
+    // What the file said before it was broken, nobody knows: then all of it is new.
+    let nothing = Config { policy: Policy { mode: Mode::Off, ..after.policy.clone() }, ..after.clone() };
+    if let Some(outcome) = refuse_lock_out(context, before.unwrap_or(&nothing), after, force)? {
         return Ok(outcome);
     }
     trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
     let config = context.config()?;
-    context.did(&config, "policy-changed", "*", &values.join(" "));
+    context.did(&config, "policy-changed", "*", what);
     context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
     doubts::about(&config).iter().for_each(|doubt| context.terminal.note(doubt));
     Ok(Outcome::Done)

@@ -251,6 +251,17 @@ pub fn output(program: &Path, arguments: &[&str], deadline: Deadline) -> io::Res
     Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
+/// Runs an administrator's editor on a file, on this terminal, as the shell would (`EDITOR` may have arguments).
+///
+/// # Errors
+///
+/// When it cannot be started.
+pub fn edit(editor: &str, file: &Path) -> io::Result<bool> {
+    let mut command = std::process::Command::new("/bin/sh");
+    command.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(file);
+    Ok(command.status()?.success())
+}
+
 fn read_until(socket: &mut UnixStream, deadline: Deadline) -> io::Result<Vec<u8>> {
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
