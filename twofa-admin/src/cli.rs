@@ -1,6 +1,7 @@
 //! The command line. What is typed here is also the help, and what man page and completions are made of.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::net::{AddrParseError, IpAddr};
 use std::path::PathBuf;
 use twofa::code::Algorithm;
@@ -89,6 +90,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         textfile: Option<PathBuf>,
     },
+    /// What makes a shell complete these commands, on stdout
+    Completions { shell: Shell },
     /// Send a real message and see what the gateway says
     Test {
         #[command(subcommand)]

@@ -29,8 +29,8 @@ mod trial;
 mod trust;
 mod users;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use context::Context;
 use error::Error;
@@ -68,6 +68,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Outcome, Error> {
+    // Packages are built by somebody who is not root.
+    if let Command::Completions { shell } = &cli.command {
+        return complete(*shell);
+    }
     let mut context = Context::new(cli.conf, cli.json)?;
     match cli.command {
         Command::Init { yes } => init::run(&mut context, yes),
@@ -82,6 +86,15 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Audit { command, filter } => audit::run(&mut context, command.as_ref(), &filter),
         Command::Explain(arguments) => explain::run(&mut context, &arguments),
         Command::Metrics { textfile } => metrics::run(&mut context, textfile.as_deref()),
+        Command::Completions { shell } => complete(shell),
         Command::Test { command } => send::run(&mut context, command),
     }
+}
+
+/// In memory first: a reader that goes away is an error, and no panic.
+fn complete(shell: clap_complete::Shell) -> Result<Outcome, Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "twofa-admin", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(Outcome::Done)
 }
