@@ -92,6 +92,9 @@ pub(crate) enum Command {
     },
     /// What makes a shell complete these commands, on stdout
     Completions { shell: Shell },
+    /// The manual page of these commands, as mdoc(7)
+    #[command(hide = true)]
+    Manual,
     /// Send a real message and see what the gateway says
     Test {
         #[command(subcommand)]

@@ -15,6 +15,7 @@ mod explain;
 mod init;
 mod keys;
 mod last_login;
+mod manual;
 mod metrics;
 mod missing;
 mod policy;
@@ -69,8 +70,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Outcome, Error> {
     // Packages are built by somebody who is not root.
-    if let Command::Completions { shell } = &cli.command {
-        return complete(*shell);
+    match &cli.command {
+        Command::Completions { shell } => return complete(*shell),
+        Command::Manual => return manual::run(),
+        _ => {}
     }
     let mut context = Context::new(cli.conf, cli.json)?;
     match cli.command {
@@ -87,6 +90,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::Explain(arguments) => explain::run(&mut context, &arguments),
         Command::Metrics { textfile } => metrics::run(&mut context, textfile.as_deref()),
         Command::Completions { shell } => complete(shell),
+        Command::Manual => manual::run(),
         Command::Test { command } => send::run(&mut context, command),
     }
 }
