@@ -8,7 +8,7 @@ use crate::message::{rfc3339, span};
 use crate::policy::{Channel, Exemption, Method, Policy, Who};
 use crate::token::Protocol;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A user's factors and standing. No secret in it.
 #[derive(Clone, Debug, Serialize)]
@@ -411,14 +411,42 @@ pub fn without_factor(policy: &Policy, users: &[LoginUser], accounts: &[UserRepo
 
 /// Those of `users` whom enforcement refuses now.
 pub fn refused(policy: &Policy, users: &[LoginUser], accounts: &[UserReport], now: u64) -> Vec<LoginUser> {
-    if Standing::of(policy, None, now) == Standing::Refused {
-        return without(users, accounts, |account| account.standing != Standing::Refused);
-    }
-    let is_it = |user: &LoginUser, account: &UserReport| account.user == user.user && account.uid == user.uid;
-    let refused: Vec<&UserReport> =
-        accounts.iter().filter(|account| account.standing == Standing::Refused).collect();
-    let is_refused = |user: &&LoginUser| refused.iter().any(|account| is_it(user, account));
+    let standings = Standings::new(policy, accounts, now);
+    let is_refused = |user: &&LoginUser| standings.of(user) == Standing::Refused;
     users.iter().filter(is_refused).cloned().collect()
+}
+
+/// The standing of every user of the host.
+pub struct Standings<'a> {
+    by_name: HashMap<&'a str, &'a UserReport>,
+    by_uid: HashMap<u32, &'a UserReport>,
+    /// Of somebody without an account.
+    of_nobody: Standing,
+}
+
+impl<'a> Standings<'a> {
+    pub fn new(policy: &Policy, accounts: &'a [UserReport], now: u64) -> Self {
+        Self {
+            by_name: accounts.iter().map(|account| (account.user.as_str(), account)).collect(),
+            by_uid: accounts.iter().map(|account| (account.uid, account)).collect(),
+            of_nobody: Standing::of(policy, None, now),
+        }
+    }
+
+    /// The account of a user, if it is this very user's.
+    pub fn account(&self, user: &LoginUser) -> Option<&'a UserReport> {
+        self.by_name.get(user.user.as_str()).copied().filter(|account| account.uid == user.uid)
+    }
+
+    pub fn of(&self, user: &LoginUser) -> Standing {
+        let others = self.by_name.contains_key(user.user.as_str()) || self.by_uid.contains_key(&user.uid);
+        match self.account(user) {
+            Some(account) => account.standing.clone(),
+            // An account by this name or uid is another's: the module takes neither.
+            None if others => Standing::Refused,
+            None => self.of_nobody.clone(),
+        }
+    }
 }
 
 /// Those of `users` whom `method` cannot reach.

@@ -205,7 +205,11 @@ impl<'a> Login<'a> {
         match waived(self.policy.decide(self.request, now)) {
             Some(verdict) => Step::Finish { notice: None, verdict },
             None => match (&self.request.session, &self.request.known) {
-                (Some(session), Some(_)) if self.policy.joins(&self.request.service) => {
+                // Who is to become another user proved nothing of that one's; root is what sudo is for.
+                (Some(session), Some(known))
+                    if self.policy.joins(&self.request.service)
+                        && (known.uid == session.uid || known.uid == 0) =>
+                {
                     self.stage = Stage::Joining;
                     let proof = Proof::Session(session.clone());
                     Step::Commit(Change::Prove { proof, source: self.source(), typos: 0 })
@@ -234,13 +238,15 @@ impl<'a> Login<'a> {
                 false => self.meet_unenrolled(None, decoy, now),
             };
         };
-        if account.uid != known.uid {
+        if account.uid != known.uid || account.user != self.request.user {
             return self.meet_nobody(Refusal::UidMismatch, decoy, now);
         }
         let methods = self.policy.methods_of(&account.factors);
         let bypass = state.bypass(now).map(|bypass| (bypass.code.clone(), bypass.reason.clone()));
-        if methods.is_empty() && (bypass.is_none() || self.account_phase) {
-            return self.meet_unenrolled(Some((&account, &state)), decoy, now);
+        let known = Some((&account, &state));
+        let is_refused = self.policy.mode == Mode::Enforce && self.policy.phase(known, now) == Phase::Over;
+        if methods.is_empty() && (bypass.is_none() || self.account_phase || !is_refused) {
+            return self.meet_unenrolled(known, decoy, now);
         }
         if self.account_phase {
             return self.refuse(Refusal::NoFactor);
@@ -306,6 +312,11 @@ impl<'a> Login<'a> {
     }
 
     fn meet_nobody(&mut self, refusal: Refusal, decoy: u16, now: u64) -> Step {
+        if self.account_phase && refusal == Refusal::UidMismatch {
+            // There is nowhere to count it.
+            self.stage = Stage::Over;
+            return refused(self.policy.mode, Refusal::NoFactor);
+        }
         if self.account_phase {
             return self.refuse(Refusal::NoFactor);
         }

@@ -39,18 +39,20 @@ impl Enrolment {
         self.app.is_none() && self.phone.is_none()
     }
 
-    /// Makes the user's first factors of it.
+    /// Makes the user's first factors of it, and returns what was kept. A number whose code is no longer the last one
+    /// that was sent takes no app with it.
     ///
     /// # Errors
     ///
-    /// When the user has a factor meanwhile, or the code is no longer the last one that was sent: then nothing is kept.
+    /// When the user has a factor meanwhile, or there was only that number: then nothing is kept.
     pub fn keep(
         &self,
         account: &mut Account,
         state: &mut State,
         limits: &Limits,
         now: u64,
-    ) -> Result<(), Conflict> {
+    ) -> Result<Self, Conflict> {
+        let mut kept = self.clone();
         let (mut factors, mut next) = (account.factors.clone(), state.clone());
         if !factors.prove_nothing() {
             return Err(Conflict::Changed);
@@ -62,14 +64,19 @@ impl Enrolment {
             next.renew_recovery();
         }
         if let Some(NewPhone { number, tag }) = self.phone.clone() {
-            if factors.phone.is_some() {
-                return Err(Conflict::Changed);
-            }
             let proof = Proof::Sent(tag);
-            next = next.apply(&Change::Prove { proof, source: Source::CONSOLE, typos: 0 }, limits, now)?;
-            factors.phone = Some(Confirmable { to: number, confirmed: Some(now) });
+            let proven = next.apply(&Change::Prove { proof, source: Source::CONSOLE, typos: 0 }, limits, now);
+            match (proven, &factors.phone) {
+                (Ok(proven), None) => {
+                    next = proven;
+                    factors.phone = Some(Confirmable { to: number, confirmed: Some(now) });
+                }
+                (Err(conflict), _) if self.app.is_none() => return Err(conflict),
+                (Ok(_), Some(_)) if self.app.is_none() => return Err(Conflict::Changed),
+                _ => kept.phone = None,
+            }
         }
         (account.factors, *state) = (factors, next);
-        Ok(())
+        Ok(kept)
     }
 }

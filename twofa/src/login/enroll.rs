@@ -44,7 +44,7 @@ impl Reply {
             _ => {}
         }
         let typed = Zeroizing::new(String::from_utf8_lossy(typed).trim().to_string());
-        match typed.to_ascii_lowercase().as_str() {
+        match Zeroizing::new(typed.to_ascii_lowercase()).as_str() {
             "later" => Self::Later,
             "text" => Self::Text,
             "saved" => Self::Saved,
@@ -144,6 +144,9 @@ impl Login<'_> {
             (Stage::Saved(app), Event::Replied(reply)) if reply != Reply::Later => {
                 self.once_more(Stage::Saved(app), set_up, Notice::NotSaved)
             }
+            (Stage::Saved(_), Event::Replied(Reply::Later)) => {
+                self.end_set_up(*set_up, Some(Notice::NotSetUp))
+            }
             (_, Event::Replied(Reply::Later)) => self.end_set_up(*set_up, None),
             (stage @ (Stage::AppCode | Stage::Number), Event::Replied(Reply::Method(method))) => {
                 match (&self.prompt, method) {
@@ -189,7 +192,7 @@ impl Login<'_> {
             }
             (Stage::NumberCode(number), Event::Replied(Reply::Resend)) => self.count_new(number, set_up),
             (Stage::NumberCode(number), Event::Replied(Reply::Typed(typed))) => {
-                self.confirm(number, &typed, set_up)
+                self.confirm(number, &typed, set_up, now)
             }
             (stage @ (Stage::AppCode | Stage::Number | Stage::NumberCode(_)), Event::Replied(_)) => {
                 self.once_more(stage, set_up, Notice::NotOffered)
@@ -269,6 +272,7 @@ impl Login<'_> {
     fn deliver_new(&mut self, number: Number, set_up: Box<SetUp>, now: u64) -> Step {
         let count = self.sent;
         self.sent = count.saturating_add(1);
+        self.last_sent = Some(now);
         self.live = Some(Live { method: Method::Sms, number: count, tries: SENT_TRIES });
         let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
         let to = Recipient::Phone(number.clone());
@@ -283,13 +287,16 @@ impl Login<'_> {
         })
     }
 
-    fn confirm(&mut self, number: Number, typed: &str, mut set_up: Box<SetUp>) -> Step {
+    fn confirm(&mut self, number: Number, typed: &str, mut set_up: Box<SetUp>, now: u64) -> Step {
         let code = Answer::parse(typed.as_bytes(), None);
         let tag = match (self.live, &code) {
             (Some(live), Answer::Code(digits)) => self.is_sent(live, digits),
             _ => None,
         };
+        let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
+        let is_late = self.last_sent.is_none_or(|sent| now >= sent.saturating_add(valid_for));
         match tag {
+            Some(_) if is_late => self.once_more(Stage::NumberCode(number), set_up, Notice::Expired),
             Some(tag) => {
                 set_up.done.phone = Some(NewPhone { number, tag });
                 self.end_set_up(*set_up, None)

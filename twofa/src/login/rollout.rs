@@ -24,13 +24,17 @@ pub enum Phase {
 impl Policy {
     /// Where the roll-out stands for somebody with this account, or none.
     pub fn phase(&self, known: Option<(&Account, &State)>, now: u64) -> Phase {
-        let had_none = known.is_none_or(|(account, _)| account.factors.prove_nothing());
+        let had_none =
+            |(account, state): (&Account, &State)| account.factors.prove_nothing() && !state.had_factor();
+        let had_none = known.is_none_or(had_none);
         if !had_none || !self.clock_is_sound(now) {
             return Phase::Over;
         }
         let days = self.rollout.grace;
+        // What was seen to be over stays over when the clock is set back.
+        let seen = known.map_or(now, |(_, state)| state.seen.max(now));
         match known.map(|(_, state)| state).filter(|state| state.has_grace_begun()) {
-            _ if now < self.rollout.from => Phase::NotYet { from: self.rollout.from },
+            _ if seen < self.rollout.from => Phase::NotYet { from: self.rollout.from },
             None if days > 0 => Phase::GraceToCome,
             Some(state) => state.grace_until(days, now).map_or(Phase::Over, |until| Phase::Grace { until }),
             None => Phase::Over,
