@@ -15,6 +15,7 @@ pub mod driver;
 pub mod gateway;
 pub mod mailbox;
 pub mod namespace;
+pub mod qr;
 pub mod root;
 pub mod setup;
 pub mod ssh;

@@ -27,10 +27,10 @@ pub fn prompt(prompt: &Prompt) -> String {
             let words = ["text"].into_iter().chain(or.map(Method::name)).collect::<Vec<_>>().join(" or ");
             format!("new app; or type {words}; Enter for later")
         }
-        Prompt::NewPhoneCode { to } => format!("SMS to {to}; or type resend; Enter for later"),
+        Prompt::NewPhoneCode { to } => format!("SMS to {to}, or type resend"),
         Prompt::NewPhone { or } => {
             let or = or.map(|method| format!("type {}; ", method.name())).unwrap_or_default();
-            return format!("Telephone number for codes, with country code ({or}Enter for later): ");
+            return format!("Phone number for codes, as +48 600 000 123 ({or}Enter for later): ");
         }
         Prompt::Saved => return "Type saved when you have saved the recovery codes: ".into(),
         Prompt::Pin { or: None } => return "Security key PIN: ".into(),
@@ -126,8 +126,8 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
             ),
             support,
         ),
-        Notice::SetUp { why, app: None } => format!("\n{}\n", words(why, support)),
-        Notice::SetUp { why, app: Some(app) } => format!("\n{}\n{}", words(why, support), app_to_scan(app)),
+        Notice::SetUp { why, app: None } => format!("\n{}\n", why_now(why)),
+        Notice::SetUp { why, app: Some(app) } => format!("\n{}\n{}", why_now(why), app_to_scan(app)),
         Notice::App(app) => app_to_scan(app),
         Notice::RecoveryCodes(codes) => {
             let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
@@ -171,6 +171,21 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
         Notice::Unavailable => {
             with_support("Login is not possible at the moment. Contact your administrator.".into(), support)
         }
+    }
+}
+
+/// In lines of its own, above what is to be set up: nobody has to be called for that.
+fn why_now(why: &Notice) -> String {
+    let now = "Set one up now, or press Enter to do it another time.";
+    match why {
+        Notice::NotYet { from } => {
+            format!("From {} on this host asks for a second factor.\n{now}", utc(*from))
+        }
+        Notice::Grace { until } => format!(
+            "This host asks for a second factor. You get in without one until {} only.\n{now}",
+            day_and_minute(*until)
+        ),
+        other => words(other, None),
     }
 }
 

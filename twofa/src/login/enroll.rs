@@ -144,9 +144,8 @@ impl Login<'_> {
             (Stage::Saved(app), Event::Replied(reply)) if reply != Reply::Later => {
                 self.once_more(Stage::Saved(app), set_up, Notice::NotSaved)
             }
-            (Stage::Saved(_), Event::Replied(Reply::Later)) => {
-                self.end_set_up(*set_up, Some(Notice::NotSetUp))
-            }
+            // The app shows codes by now, and none of them will count.
+            (Stage::Saved(_), Event::Replied(Reply::Later) | Event::NoAnswer) => self.give_up(*set_up),
             (_, Event::Replied(Reply::Later)) => self.end_set_up(*set_up, None),
             (stage @ (Stage::AppCode | Stage::Number), Event::Replied(Reply::Method(method))) => {
                 match (&self.prompt, method) {
@@ -180,6 +179,10 @@ impl Login<'_> {
                 let notice = Notice::TooSoon { seconds, elsewhere: false, word: "resend" };
                 self.once_more(Stage::NumberCode(number), set_up, notice)
             }
+            (Stage::Counting(_), Event::Conflict(Conflict::TooSoon(seconds))) => {
+                let notice = Notice::TooSoon { seconds, elsewhere: true, word: "the number" };
+                self.once_more(Stage::Number, set_up, notice)
+            }
             (Stage::Counting(_), Event::Conflict(Conflict::Capped(_))) => {
                 self.end_set_up(*set_up, Some(Notice::Capped))
             }
@@ -210,7 +213,7 @@ impl Login<'_> {
         if set_up.tries < TRIES {
             return self.ask_for(stage, set_up, Some(notice));
         }
-        self.end_set_up(*set_up, Some(Notice::NotSetUp))
+        self.give_up(*set_up)
     }
 
     /// A wish, which is no try.
@@ -219,7 +222,7 @@ impl Login<'_> {
         if self.words < MAX_WORDS {
             return self.ask_for(stage, set_up, notice);
         }
-        self.end_set_up(*set_up, Some(Notice::NotSetUp))
+        self.give_up(*set_up)
     }
 
     fn app_to_scan(&self, qr: bool) -> AppToScan {
@@ -303,6 +306,12 @@ impl Login<'_> {
             }
             None => self.once_more(Stage::NumberCode(number), set_up, Notice::WrongCode),
         }
+    }
+
+    /// Says so where nothing was set up: what is done of it counts all the same.
+    fn give_up(&mut self, set_up: SetUp) -> Step {
+        let notice = set_up.done.is_empty().then_some(Notice::NotSetUp);
+        self.end_set_up(set_up, notice)
     }
 
     /// Lets in, with what was set up so far.
