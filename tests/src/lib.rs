@@ -11,6 +11,7 @@
     clippy::disallowed_methods
 )]
 
+pub mod calendar;
 pub mod driver;
 pub mod gateway;
 pub mod mailbox;

@@ -158,9 +158,9 @@ impl<'a> Login<'a> {
             (Stage::Opening(admission, state), Event::Committed(_) | Event::Conflict(_) | Event::Failed) => {
                 self.opened(admission, &state)
             }
-            (Stage::Observing(refusal), Event::Committed(_) | Event::Conflict(_) | Event::Failed) => {
-                refused(self.policy.mode, refusal)
-            }
+            // Counted or not, and not twice.
+            (Stage::Observing(refusal), _) => refused(self.policy.mode, refusal),
+            (Stage::Over, _) => refused(self.policy.mode, Refusal::Unavailable),
             (Stage::SettingUp(stage, set_up), event) => self.set_up(stage, set_up, event, now),
             (Stage::Granting(decoy), Event::Committed(state)) => self.granted(decoy, &state, now),
             (Stage::Offering(admission), Event::Confirmed(yes)) => self.offered(admission, yes),
@@ -230,11 +230,13 @@ impl<'a> Login<'a> {
             return self.meet_nobody(Refusal::UnknownUser, decoy, now);
         };
         let Some((account, state)) = found.map(|found| *found) else {
-            return match self.needs_only_an_account() {
-                true => {
-                    self.stage = Stage::Registering;
-                    Step::Commit(Change::Register)
-                }
+            if self.needs_only_an_account() {
+                self.stage = Stage::Registering;
+                return Step::Commit(Change::Register);
+            }
+            // Whom a code can be sent to is not without a factor.
+            return match self.can_be_sent_to() {
+                true => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
                 false => self.meet_unenrolled(None, decoy, now),
             };
         };
@@ -243,10 +245,10 @@ impl<'a> Login<'a> {
         }
         let methods = self.policy.methods_of(&account.factors);
         let bypass = state.bypass(now).map(|bypass| (bypass.code.clone(), bypass.reason.clone()));
-        let known = Some((&account, &state));
-        let is_refused = self.policy.mode == Mode::Enforce && self.policy.phase(known, now) == Phase::Over;
-        if methods.is_empty() && (bypass.is_none() || self.account_phase || !is_refused) {
-            return self.meet_unenrolled(known, decoy, now);
+        let asks = bypass.is_some() && !self.account_phase && self.policy.mode == Mode::Enforce;
+        // Nor is a way in that is open already closed by one more.
+        if methods.is_empty() && (!asks || self.lets_in((&account, &state), now)) {
+            return self.meet_unenrolled(Some((&account, &state)), decoy, now);
         }
         if self.account_phase {
             return self.refuse(Refusal::NoFactor);
@@ -262,6 +264,10 @@ impl<'a> Login<'a> {
             return self.prove(Proof::SshKey, admission);
         }
         let mut account = account;
+        if methods.is_empty() {
+            // Recovery codes stand in for a factor that is there.
+            account.factors.recovery = None;
+        }
         account.factors.keys.retain(|key| self.policy.takes(key) && !state.is_suspended(key.id));
         let lock = state.lock(self.source(), &self.policy.limits, now);
         let recovery_left = account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()));
@@ -413,7 +419,7 @@ impl<'a> Login<'a> {
     fn refuse(&mut self, refusal: Refusal) -> Step {
         self.stage = Stage::Over;
         // What enforcement would do to whom is what observe mode is for.
-        let is_theirs = !matches!(refusal, Refusal::Fake | Refusal::NoConversation | Refusal::UidMismatch);
+        let is_theirs = !matches!(refusal, Refusal::Fake | Refusal::UidMismatch);
         if self.policy.mode == Mode::Observe && is_theirs && self.request.known.is_some() && self.counts() {
             self.stage = Stage::Observing(refusal);
             return Step::Commit(Change::Observe);
@@ -434,10 +440,14 @@ impl<'a> Login<'a> {
         self.request.first_factor || self.account_phase
     }
 
-    /// Somebody whom a code can be sent to and who has no account yet.
+    /// Somebody whom a code can be sent to, and who has no account yet.
     fn needs_only_an_account(&self) -> bool {
-        let can_be_sent_to = || !self.policy.methods_of(&Factors::default()).is_empty();
-        !self.account_phase && !self.registered && self.request.first_factor && can_be_sent_to()
+        !self.account_phase && !self.registered && self.request.first_factor && self.can_be_sent_to()
+    }
+
+    /// Whether codes go to users with no address of their own.
+    fn can_be_sent_to(&self) -> bool {
+        !self.policy.methods_of(&Factors::default()).is_empty()
     }
 
     fn source(&self) -> Source {

@@ -267,7 +267,8 @@ fn time(seconds: u64) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::Seed;
+    use crate::account::{Enrolment, NewApp, NewPhone};
+    use crate::code::{Algorithm, RecoverySet, Secret, Seed, Shape};
     use crate::contact::Number;
     use crate::policy::Recipient;
 
@@ -283,6 +284,91 @@ mod tests {
         for (seconds, expected) in table {
             assert_eq!(utc(seconds), expected);
         }
+    }
+
+    const NOW: u64 = 1_795_298_580;
+    const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
+    /// RFC 6238's own, as base32 has it.
+    const SECRET: &[u8; 20] = b"12345678901234567890";
+    const BASE32: &str = "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ";
+
+    fn enrolled(app: bool, phone: bool) -> Notice {
+        let app = app.then(|| NewApp {
+            secret: Secret::new(*SECRET),
+            shape: SHAPE,
+            step: 7,
+            recovery: RecoverySet::new(Secret::new([7; 32]), &[]),
+        });
+        let number = Number::parse("+48600000123", None).unwrap();
+        let phone = phone.then_some(NewPhone { number, tag: [7; 32] });
+        Notice::Enrolled(Box::new(Enrolment { app, phone }))
+    }
+
+    fn to_scan(issuer: &str, user: &str, qr: bool) -> AppToScan {
+        AppToScan { issuer: issuer.into(), user: user.into(), secret: Secret::new(*SECRET), shape: SHAPE, qr }
+    }
+
+    /// The lines of a screen that are drawn, and those that say the secret.
+    fn parts(screen: &str) -> (Vec<&str>, Vec<&str>) {
+        let drawn = screen.lines().filter(|line| line.contains(['█', '▀', '▄'])).collect();
+        (drawn, screen.lines().filter(|line| line.contains(BASE32)).collect())
+    }
+
+    /// Every terminal shows it whole: after whatever a client puts before its first line, and in 80 columns.
+    #[test]
+    fn an_app_can_be_scanned_or_typed_in() {
+        let (host, user) = ("h".repeat(64), "u".repeat(32));
+        let table = [("web1", "alice"), ("ACME: Corp & Co", "al/ice"), (&host, &user)];
+        for (issuer, user) in table {
+            let app = to_scan(issuer, user, true);
+            let screen = super::notice(&Notice::App(app.clone()), Some("never here")).to_string();
+            assert!(screen.starts_with('\n'), "{screen}");
+            let (drawn, secret) = parts(&screen);
+            assert!(!drawn.is_empty() && secret.len() == 1, "{screen}");
+            for line in drawn.iter().chain(&secret) {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+            let uri = otpauth::uri(issuer, user, &app.secret, SHAPE);
+            assert_eq!(qr::tests::scan(&drawn.join("\n"), false), uri.as_str());
+            assert!(uri.contains(&format!("?secret={}&", BASE32.replace(' ', ""))), "{}", uri.as_str());
+            // The same after the sentence that says why.
+            let why = Notice::Grace { until: NOW };
+            let said = super::notice(&why, Some("Ask us.")).to_string();
+            let set_up = Notice::SetUp { why: Box::new(why), app: Some(app) };
+            assert_eq!(super::notice(&set_up, Some("Ask us.")).to_string(), format!("{said}\n{screen}"));
+        }
+    }
+
+    /// Without one, because it is not wanted or as it would be wider than the terminal.
+    #[test]
+    fn an_app_can_be_typed_in_without_a_qr_code() {
+        let long = "é".repeat(100);
+        for (user, qr) in [("alice", false), (&long, true), (&long, false)] {
+            let screen = super::notice(&Notice::App(to_scan("web1", user, qr)), None).to_string();
+            let (drawn, secret) = parts(&screen);
+            assert_eq!((drawn, secret.len()), (vec![], 1), "{screen}");
+            assert!(secret[0].chars().count() <= 80 && screen.starts_with('\n'), "{screen}");
+            assert!(screen.contains(user), "{screen}");
+        }
+    }
+
+    #[test]
+    fn recovery_codes_are_shown_each_on_its_line() {
+        let (codes, _) = Seed::new([7; 32]).recovery_codes();
+        let screen = super::notice(&Notice::RecoveryCodes(codes.clone()), None).to_string();
+        assert!(screen.starts_with('\n') && screen.lines().all(|line| line.len() <= 80), "{screen}");
+        let shown: Vec<&str> = screen.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+        assert_eq!(shown, codes.iter().map(|code| code.as_str()).collect::<Vec<_>>());
+    }
+
+    /// Grace ends when it says, not before; enforcement begins when it says, not later.
+    #[test]
+    fn dates_of_a_roll_out_are_promises() {
+        let told = |notice| super::notice(&notice, None).to_string();
+        for until in [NOW, NOW + 1, NOW + 59] {
+            assert!(told(Notice::Grace { until }).ends_with("only until 2026-11-21 22:03 UTC."), "{until}");
+        }
+        assert!(told(Notice::NotYet { from: NOW }).starts_with("From 2026-11-21 22:03 UTC on "));
     }
 
     /// PAM_MAX_MSG_SIZE is 512; texts end without a newline.
@@ -322,9 +408,20 @@ mod tests {
             Notice::Unavailable,
             Notice::RecoveryCodesLeft(0),
             Notice::RecoveryCodesLeft(9),
+            Notice::NotYet { from: u64::MAX },
+            Notice::Grace { until: u64::MAX },
+            Notice::SetUp { why: Box::new(Notice::NotYet { from: NOW }), app: None },
+            Notice::SetUp { why: Box::new(Notice::Grace { until: NOW }), app: None },
+            Notice::NewCodeWrong,
+            Notice::NotSaved,
+            Notice::BadNumber("is not of a country or network that codes are sent to"),
+            Notice::NotSetUp,
+            Notice::NotKept,
+            Notice::BypassSpent,
         ];
+        let kept = [(true, false), (false, true), (true, true)].map(|(app, phone)| enrolled(app, phone));
         let support = "x".repeat(crate::config::MAX_SUPPORT);
-        for notice in locks.iter().chain(&others) {
+        for notice in locks.iter().chain(&others).chain(&kept) {
             let text = super::notice(notice, Some(&support)).to_string();
             assert!(text.len() < 512 && !text.ends_with('\n'), "{text}");
         }
@@ -349,6 +446,24 @@ mod tests {
                 Prompt::Recovery { or: vec![Method::Sms, Method::Key], resend: false },
                 "Verification code (recovery code, or type sms or key): ",
             ),
+            (Prompt::NewApp { or: None }, "Verification code (new app; or type text; Enter for later): "),
+            (
+                Prompt::NewApp { or: Some(Method::Sms) },
+                "Verification code (new app; or type text or sms; Enter for later): ",
+            ),
+            (
+                Prompt::NewPhone { or: None },
+                "Telephone number for codes, with country code (Enter for later): ",
+            ),
+            (
+                Prompt::NewPhone { or: Some(Method::App) },
+                "Telephone number for codes, with country code (type app; Enter for later): ",
+            ),
+            (
+                Prompt::NewPhoneCode { to: "TO".into() },
+                "Verification code (SMS to TO; or type resend; Enter for later): ",
+            ),
+            (Prompt::Saved, "Type saved when you have saved the recovery codes: "),
             (Prompt::Pin { or: None }, "Security key PIN: "),
             (Prompt::Pin { or: Some(Method::Sms) }, "Security key PIN (or type sms): "),
         ];

@@ -291,6 +291,13 @@ impl State {
         (has_begun && self.seen.max(now) < until).then_some(until)
     }
 
+    /// Whether days of `days` in seconds, or a bypass, have ended, and no change was made since.
+    pub fn has_ended_unseen(&self, days: u64, now: u64) -> bool {
+        let grace = Some(self.grace_since).filter(|since| *since > 0).map(|since| since.saturating_add(days));
+        let bypass = self.bypass.as_ref().map(|bypass| bypass.until);
+        [grace, bypass].into_iter().flatten().any(|until| self.seen < until && until <= now)
+    }
+
     /// How many codes of a set of `total` are left.
     pub fn recovery_left(&self, total: usize) -> usize {
         total.saturating_sub(self.recovery_used.count_ones() as usize)

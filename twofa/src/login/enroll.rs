@@ -333,3 +333,71 @@ fn why(admission: &Admission) -> Option<Notice> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Reply {
+        Reply::Typed(Zeroizing::new(text.into()))
+    }
+
+    #[test]
+    fn a_reply_is_sorted_by_what_it_can_mean() {
+        let table: [(&[u8], Reply); 29] = [
+            (b"", Reply::Later),
+            (b" \t\r\n", Reply::Later),
+            (b"correct horse", Reply::Later),
+            (b"later", Reply::Later),
+            (b" LATER\n", Reply::Later),
+            (b"Correct horse", typed("Correct horse")),
+            (b"correct horse ", typed("correct horse")),
+            (b"\x08\n\r\x7fINCORRECT", Reply::Fake),
+            (b"\x08\n\r\x7fINC", Reply::Fake),
+            (b"\x08\n\r\x7fINCORRECT\x08\n\r", Reply::Fake),
+            (b"\x08\n\r\x7fCORRECT", typed("\x08\n\r\x7fCORRECT")),
+            (b"app", Reply::Method(Method::App)),
+            (b" SmS ", Reply::Method(Method::Sms)),
+            (b"E-Mail", Reply::Method(Method::Email)),
+            (b"key", Reply::Method(Method::Key)),
+            (b"ReSend", Reply::Resend),
+            (b"Text", Reply::Text),
+            (b"\tsaved ", Reply::Saved),
+            (b"SAVED", Reply::Saved),
+            (b"saved.", typed("saved.")),
+            (b"not saved", typed("not saved")),
+            (b"savedsaved", typed("savedsaved")),
+            (b"123456", typed("123456")),
+            (b" 123 456 ", typed("123 456")),
+            (b"+48 600 000 123", typed("+48 600 000 123")),
+            (b"0123-4567-89AB-CDEF-GHJK-MNPQ", typed("0123-4567-89AB-CDEF-GHJK-MNPQ")),
+            (b"sa\0ved", typed("sa\0ved")),
+            (b"\xff\xfesaved", typed("\u{fffd}\u{fffd}saved")),
+            ("\u{ff53}aved".as_bytes(), typed("\u{ff53}aved")),
+        ];
+        for (input, expected) in table {
+            assert_eq!(Reply::parse(input, Some(b"correct horse")), expected, "{}", input.escape_ascii());
+        }
+        assert_eq!(Reply::parse(b"correct horse", None), typed("correct horse"));
+        assert_eq!(Reply::parse(b"", Some(b"")), Reply::Later);
+        // A password is one first, whatever else it is.
+        for password in [&b"saved"[..], b"123456", b"sms"] {
+            assert_eq!(Reply::parse(password, Some(password)), Reply::Later);
+        }
+    }
+
+    /// More than PAM carries, whatever it is made of.
+    #[test]
+    fn a_long_reply_is_neither_a_word_nor_a_code_nor_a_number() {
+        for byte in [b'1', b'+', b'x', 0, 0xff] {
+            let reply = Reply::parse(&[byte; 10_000], None);
+            let Reply::Typed(typed) = reply else {
+                panic!("{byte} {reply:?}");
+            };
+            assert!(matches!(Answer::parse(typed.as_bytes(), None), Answer::Malformed), "{byte}");
+            assert!(Number::parse(&typed, None).is_err(), "{byte}");
+        }
+        let long = [b"saved".as_slice(), &[b'!'; 10_000]].concat();
+        assert!(matches!(Reply::parse(&long, Some(&long)), Reply::Typed(_)));
+    }
+}

@@ -51,6 +51,12 @@ impl Login<'_> {
         now: u64,
     ) -> Step {
         self.has_phone = known.is_some_and(|(account, _)| account.factors.phone.is_some());
+        // What is seen to end has ended, also for a clock that is set back later: that is written down first.
+        let ended = |(_, state): (&Account, &State)| state.has_ended_unseen(self.policy.rollout.grace, now);
+        if self.has_first_factor() && self.policy.clock_is_sound(now) && known.is_some_and(ended) {
+            self.stage = Stage::Registering;
+            return Step::Commit(Change::Register);
+        }
         match (self.policy.phase(known, now), self.policy.mode) {
             (Phase::NotYet { from }, _) => self.offer_set_up(Admission::NotYet { from }),
             // Whoever only knows a name starts no grace, and none ends for want of a password.
@@ -68,6 +74,15 @@ impl Login<'_> {
                 Step::Commit(Change::Grace)
             }
             (Phase::Over, _) => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
+        }
+    }
+
+    /// Whether this login needs no proof.
+    pub(super) fn lets_in(&self, known: (&Account, &State), now: u64) -> bool {
+        match self.policy.phase(Some(known), now) {
+            Phase::NotYet { .. } => true,
+            Phase::GraceToCome | Phase::Grace { .. } => self.has_first_factor(),
+            Phase::Over => false,
         }
     }
 

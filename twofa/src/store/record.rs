@@ -171,11 +171,11 @@ fn encode(owner: Owner, sequence: u64, state: &State, sealer: &Sealer) -> Result
 
 /// The state in `slot`, if it is whole and belongs to `owner`.
 fn decode(owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
-    [WRITTEN_BYTES, WRITTEN_BEFORE].into_iter().find_map(|length| decode_of(length, owner, slot, sealer))
+    [WRITTEN_BYTES, WRITTEN_BEFORE].into_iter().find_map(|written| open(owner, slot.get(..written)?, sealer))
 }
 
-fn decode_of(length: usize, owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
-    let (header, sealed) = slot.get(..length)?.split_first_chunk::<HEADER_BYTES>()?;
+fn open(owner: Owner, written: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
+    let (header, sealed) = written.split_first_chunk::<HEADER_BYTES>()?;
     let sequence = claimed_sequence(header)?;
     // What the header says is believed only as far as the seal confirms it.
     if *header != self::header(owner.generation, sequence) {
@@ -184,7 +184,9 @@ fn decode_of(length: usize, owner: Owner, slot: &[u8], sealer: &Sealer) -> Optio
     let text = sealer.open(&place(owner, header), sealed)?;
     let (encoding, text) = text.split_first()?;
     (*encoding == ENCODING).then_some(())?;
-    let (state, _padding) = postcard::take_from_bytes(text).ok()?;
+    // A full state of an earlier version has no room for the zeros that mean none of what came later.
+    let padded = Zeroizing::new([text, &[0; 16]].concat());
+    let (state, _padding) = postcard::take_from_bytes(&padded).ok()?;
     Some((sequence, state))
 }
 
