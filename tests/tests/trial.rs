@@ -1,6 +1,6 @@
 //! Enforcement that is watched, tried and switched on, and the code that an administrator opens one login with.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may panic
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a test may panic
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -114,7 +114,7 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
         Notice::Locked(lock) => with_support(locked(*lock), support),
         Notice::NotYet { from } => with_support(
             format!(
-                "From {} on this host asks for a second factor. You have none yet: have one set up.",
+                "From {} on, this host asks for a second factor. You have none yet: have one set up.",
                 utc(*from)
             ),
             support,
@@ -179,7 +179,7 @@ fn why_now(why: &Notice) -> String {
     let now = "Set one up now, or press Enter to do it another time.";
     match why {
         Notice::NotYet { from } => {
-            format!("From {} on this host asks for a second factor.\n{now}", utc(*from))
+            format!("From {} on, this host asks for a second factor.\n{now}", utc(*from))
         }
         Notice::Grace { until } => format!(
             "This host asks for a second factor. You get in without one until {} only.\n{now}",
