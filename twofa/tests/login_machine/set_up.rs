@@ -113,6 +113,11 @@ impl<'a> SetUp<'a> {
                 let to = self.masked();
                 self.again(&Prompt::NewPhoneCode { to }, &notice, step)
             }
+            (Waits::ForACount, Event::Conflict(Conflict::TooSoon(seconds))) => {
+                let notice = Notice::TooSoon { seconds: *seconds, elsewhere: true, word: "the number" };
+                let or = if self.saved { None } else { self.other(Sms) };
+                self.again(&Prompt::NewPhone { or }, &notice, step)
+            }
             (Waits::ForACount, Event::Conflict(Conflict::Capped(_))) => self.end(Some(Notice::Capped), step),
             (Waits::ForACount, Event::Conflict(_) | Event::Failed)
             | (Waits::ForADelivery, Event::Undelivered) => self.end(Some(Notice::NotSent(Sms)), step),
@@ -120,6 +125,7 @@ impl<'a> SetUp<'a> {
                 let to = self.masked();
                 self.ask(Prompt::NewPhoneCode { to }, None, step)
             }
+            (Waits::ForAnAnswer(Prompt::Saved), Event::NoAnswer) => self.give_up(step),
             (_, Event::NoAnswer | Event::Gone | Event::Failed | Event::Conflict(_)) => self.end(None, step),
             _ if matches!(step, Step::Finish { verdict: Verdict::Refuse(Refusal::Unavailable), .. }) => {
                 Ok(())
@@ -184,6 +190,7 @@ impl<'a> SetUp<'a> {
                     false => self.end(None, step),
                 }
             }
+            (Prompt::Saved, Reply::Later) => self.give_up(step),
             (_, Reply::Later) => self.end(None, step),
             (Prompt::Saved, _) => self.again(prompt, &Notice::NotSaved, step),
             (Prompt::NewPhone { .. }, Reply::Typed(typed)) => self.new_number(prompt, typed, step),
@@ -283,7 +290,7 @@ impl<'a> SetUp<'a> {
             return self.ask(prompt.clone(), Some(notice.clone()), step);
         }
         rule(matches!(step, Step::Finish { .. }), "three wrong codes end it")?;
-        self.end(Some(Notice::NotSetUp), step)
+        self.give_up(step)
     }
 
     fn wish(
@@ -296,7 +303,12 @@ impl<'a> SetUp<'a> {
             return granted(self);
         }
         rule(matches!(step, Step::Finish { .. }), "a login ends, whatever is wished")?;
-        self.end(Some(Notice::NotSetUp), step)
+        self.give_up(step)
+    }
+
+    /// Nothing was set up, or what was counts.
+    fn give_up(&self, step: &Step) -> Result<(), Broken> {
+        self.end((!self.saved && !self.confirmed).then_some(Notice::NotSetUp), step)
     }
 
     /// Let in as without, and with what is complete.
