@@ -80,7 +80,7 @@ fn expect_refused(mut ssh: Terminal) {
 fn not_yet() -> String {
     let date = date(from());
     format!(
-        "From {date} 00:00 UTC on this host asks for a second factor. You have none yet: have one set up. {SUPPORT}"
+        "From {date} 00:00 UTC on, this host asks for a second factor. You have none yet: have one set up. {SUPPORT}"
     )
 }
 

@@ -331,11 +331,15 @@ mod tests {
             let uri = otpauth::uri(issuer, user, &app.secret, SHAPE);
             assert_eq!(qr::tests::scan(&drawn.join("\n"), false), uri.as_str());
             assert!(uri.contains(&format!("?secret={}&", BASE32.replace(' ', ""))), "{}", uri.as_str());
-            // The same after the sentence that says why.
-            let why = Notice::Grace { until: NOW };
-            let said = super::notice(&why, Some("Ask us.")).to_string();
-            let set_up = Notice::SetUp { why: Box::new(why), app: Some(app) };
-            assert_eq!(super::notice(&set_up, Some("Ask us.")).to_string(), format!("{said}\n{screen}"));
+            // The same after the lines that say why.
+            let why = [Notice::Grace { until: NOW }, Notice::NotYet { from: NOW }];
+            for why in why.map(Box::new) {
+                let set_up = Notice::SetUp { why, app: Some(app.clone()) };
+                let whole = super::notice(&set_up, Some("never here")).to_string();
+                let said = whole.strip_suffix(&screen).expect("the same screen");
+                assert!(said.starts_with("\n") && said.ends_with("Enter to do it another time.\n"), "{said}");
+                assert!(said.contains("2026-11-21 22:03 UTC") && !said.contains("never here"), "{said}");
+            }
         }
     }
 
@@ -368,7 +372,7 @@ mod tests {
         for until in [NOW, NOW + 1, NOW + 59] {
             assert!(told(Notice::Grace { until }).ends_with("only until 2026-11-21 22:03 UTC."), "{until}");
         }
-        assert!(told(Notice::NotYet { from: NOW }).starts_with("From 2026-11-21 22:03 UTC on "));
+        assert!(told(Notice::NotYet { from: NOW }).starts_with("From 2026-11-21 22:03 UTC on, "));
     }
 
     /// PAM_MAX_MSG_SIZE is 512; texts end without a newline.
@@ -410,8 +414,6 @@ mod tests {
             Notice::RecoveryCodesLeft(9),
             Notice::NotYet { from: u64::MAX },
             Notice::Grace { until: u64::MAX },
-            Notice::SetUp { why: Box::new(Notice::NotYet { from: NOW }), app: None },
-            Notice::SetUp { why: Box::new(Notice::Grace { until: NOW }), app: None },
             Notice::NewCodeWrong,
             Notice::NotSaved,
             Notice::BadNumber("is not of a country or network that codes are sent to"),
@@ -451,18 +453,12 @@ mod tests {
                 Prompt::NewApp { or: Some(Method::Sms) },
                 "Verification code (new app; or type text or sms; Enter for later): ",
             ),
-            (
-                Prompt::NewPhone { or: None },
-                "Telephone number for codes, with country code (Enter for later): ",
-            ),
+            (Prompt::NewPhone { or: None }, "Phone number for codes, as +48 600 000 123 (Enter for later): "),
             (
                 Prompt::NewPhone { or: Some(Method::App) },
-                "Telephone number for codes, with country code (type app; Enter for later): ",
+                "Phone number for codes, as +48 600 000 123 (type app; Enter for later): ",
             ),
-            (
-                Prompt::NewPhoneCode { to: "TO".into() },
-                "Verification code (SMS to TO; or type resend; Enter for later): ",
-            ),
+            (Prompt::NewPhoneCode { to: "TO".into() }, "Verification code (SMS to TO, or type resend): "),
             (Prompt::Saved, "Type saved when you have saved the recovery codes: "),
             (Prompt::Pin { or: None }, "Security key PIN: "),
             (Prompt::Pin { or: Some(Method::Sms) }, "Security key PIN (or type sms): "),

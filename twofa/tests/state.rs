@@ -455,6 +455,10 @@ impl Model {
     /// They end by the highest time seen: a clock set back gives none back.
     fn grace_until(&self, days: u64, clock: u64) -> Option<u64> {
         let high = if self.has(Fault::GraceFollowsTheClock) { clock } else { self.high.max(clock) };
+        // What began in the future began by a wrong clock, and would have no end.
+        if self.grace_since()? > clock + 3600 {
+            return None;
+        }
         let until = self.grace_since()? + days;
         let fault = match self.fault {
             Some(Fault::GraceASecondMore) => high <= until,

@@ -64,16 +64,18 @@ impl Enrolment {
             next.renew_recovery();
         }
         if let Some(NewPhone { number, tag }) = self.phone.clone() {
+            if factors.phone.is_some() {
+                return Err(Conflict::Changed);
+            }
             let proof = Proof::Sent(tag);
             let proven = next.apply(&Change::Prove { proof, source: Source::CONSOLE, typos: 0 }, limits, now);
-            match (proven, &factors.phone) {
-                (Ok(proven), None) => {
+            match proven {
+                Ok(proven) => {
                     next = proven;
                     factors.phone = Some(Confirmable { to: number, confirmed: Some(now) });
                 }
-                (Err(conflict), _) if self.app.is_none() => return Err(conflict),
-                (Ok(_), Some(_)) if self.app.is_none() => return Err(Conflict::Changed),
-                _ => kept.phone = None,
+                Err(conflict) if self.app.is_none() => return Err(conflict),
+                Err(_) => kept.phone = None,
             }
         }
         (account.factors, *state) = (factors, next);
@@ -214,9 +216,9 @@ mod tests {
         assert_eq!((account.factors.recovery, state.recovery_left(10)), (Some(recovery(1)), 10));
     }
 
-    /// All or nothing, also of what would have been good alone.
+    /// Who has a factor meanwhile has not seen this one being set up.
     #[test]
-    fn what_cannot_be_kept_in_full_is_not_kept() {
+    fn what_cannot_be_kept_changes_nothing() {
         let none = Factors::default;
         let kept_app = App { id: 3, label: "phone".into(), secret: app().secret, shape: SHAPE, added: 0 };
         let has_app = Factors { apps: vec![kept_app], ..none() };
@@ -234,17 +236,28 @@ mod tests {
             ("a key, and a phone to add", with_phone(), has_key, sent(TAG), NOW, Conflict::Changed),
             ("a phone meanwhile", with_phone(), has_phone.clone(), sent(TAG), NOW, Conflict::Changed),
             ("a phone meanwhile, and an app", with_both(), has_phone, sent(TAG), NOW, Conflict::Changed),
-            ("too late", with_both(), none(), sent(TAG), NOW + 240, Conflict::Expired),
-            ("another code", with_both(), none(), sent([8; 32]), NOW, Conflict::Superseded),
-            ("no code", with_both(), none(), State::default(), NOW, Conflict::Superseded),
-            ("a lock", with_both(), none(), locked, NOW, lock),
+            ("too late", with_phone(), none(), sent(TAG), NOW + 240, Conflict::Expired),
+            ("another code", with_phone(), none(), sent([8; 32]), NOW, Conflict::Superseded),
+            ("no code", with_phone(), none(), State::default(), NOW, Conflict::Superseded),
+            ("a lock", with_phone(), none(), locked, NOW, lock),
         ];
         for (what, enrolment, factors, state, now, conflict) in table {
             let (mut account, mut after) = (account(factors.clone()), state.clone());
             assert_eq!(enrolment.keep(&mut account, &mut after, &LIMITS, now), Err(conflict), "{what}");
             assert_eq!((account.factors, after), (factors, state), "{what}");
         }
-        let (mut account, mut state) = (account(none()), sent(TAG));
-        with_both().keep(&mut account, &mut state, &LIMITS, NOW + 239).unwrap();
+        let (mut whole, mut state) = (account(none()), sent(TAG));
+        assert_eq!(with_both().keep(&mut whole, &mut state, &LIMITS, NOW + 239), Ok(with_both()));
+    }
+
+    /// Its recovery codes are saved by then.
+    #[test]
+    fn a_number_that_comes_to_nothing_takes_no_app_with_it() {
+        for (state, now) in [(sent(TAG), NOW + 240), (sent([8; 32]), NOW), (State::default(), NOW)] {
+            let (mut account, mut after) = (account(Factors::default()), state);
+            assert_eq!(with_both().keep(&mut account, &mut after, &LIMITS, now), Ok(with_app()));
+            assert_eq!((account.factors.apps.len(), account.factors.phone), (1, None));
+            assert!(after.last_step(0).is_some());
+        }
     }
 }

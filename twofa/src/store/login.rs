@@ -81,7 +81,8 @@ impl<'a> LoginStore<'a> {
             let _ = store.add(user, known.uid);
         }
         store.change(user, |account, state| {
-            if account.uid != known.uid {
+            let has_factor = !self.policy.methods_of(&account.factors).is_empty();
+            if account.uid != known.uid || has_factor {
                 return Err(Conflict::Changed.into());
             }
             Ok::<_, NotCommitted>(enrolment.keep(account, state, &self.policy.limits, now)?)
