@@ -615,7 +615,7 @@ fn who_comes_back_too_soon_is_told_when_another_code_can_be_sent() {
     let mut ssh = by_ssh(&world);
     ssh.answer(NUMBER, "+48600000124");
     mailbox.receive();
-    ssh.answer("Enter for later): ", "");
+    ssh.answer("or type resend): ", "");
     expect_in(ssh);
     let mut ssh = by_ssh(&world);
     ssh.answer(NUMBER, ALICE);

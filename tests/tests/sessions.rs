@@ -336,7 +336,7 @@ fn who_is_let_in_without_a_factor_has_proven_nothing_to_su() {
         (format!("{}{grace}", policy()), false, "grace"),
     ] {
         let world = office(&policy).start_sshd("");
-        world.enroll("bob");
+        world.enroll("root");
         if has_app {
             world.enroll("alice");
         }
@@ -350,7 +350,7 @@ fn who_is_let_in_without_a_factor_has_proven_nothing_to_su() {
 #[test]
 fn a_wrong_code_in_observe_mode_proves_nothing_to_su() {
     let world = office(&policy().replace("\"enforce\"", "\"observe\"")).start_sshd("");
-    let [mut alice, _] = ["alice", "bob"].map(|user| world.enroll(user));
+    let [mut alice, _] = ["alice", "root"].map(|user| world.enroll(user));
     let mut ssh = client(&world, "alice").shell();
     ssh.answer(PASSWORD_PROMPT, "pw-alice");
     for _ in 0..3 {
@@ -597,13 +597,13 @@ fn a_full_disk_keeps_sessions_and_their_end() {
     world.run(&["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", "/var/lib/twofa"]).ok();
     let world = world
         .user("alice", "pw-alice")
-        .user("bob", "pw-bob")
+        .password("root", "pw-root")
         .policy(&policy())
         .stack("sshd", &format!("{PASSWORD_AND_CODE}\n{LOGINUID}"))
         .stack("su", PASSWORD_AND_CODE)
         .client_network(&[HOME])
         .start_sshd("");
-    let [mut alice, _] = ["alice", "bob"].map(|user| world.enroll(user));
+    let [mut alice, _] = ["alice", "root"].map(|user| world.enroll(user));
     let filled = world.run(&["dd", "if=/dev/zero", "of=/var/lib/twofa/filler", "bs=4k"]);
     assert!(filled.stderr.contains("No space left on device"), "{filled:?}");
     let mut shell = shell(&world, "alice", &mut alice.app);
