@@ -127,9 +127,10 @@ impl Call {
         let arguments = Arguments::parse(args, &log)?;
         panic_on_demand(args, hook);
         let user = pamh.get_user(None).inspect_err(|_| log.write(Level::Notice, "no user name"))?;
-        let loaded = load(&arguments, &log);
-        if let Some(Loaded { config, .. }) = loaded.as_ref().filter(|l| l.config.policy.concerns(&service)) {
+        let mut loaded = load(&arguments, &log);
+        if let Some(Loaded { config, .. }) = loaded.as_mut().filter(|l| l.config.policy.concerns(&service)) {
             log.keep(trail(config));
+            end_trial(config, &log);
         }
         let address = handle::address(pamh, &service);
         let trust = loaded.as_ref().filter(|loaded| loaded.config.policy.concerns(&service));
@@ -254,8 +255,8 @@ impl Call {
         let who = handle::who(pamh, &self.request);
         let store = LoginStore::new(&config.store, &config.policy, &self.request);
         let kept = LoggedStore { store, log: &self.log, who: who.clone() }.enroll(&enrolment, system::now());
-        self.log.enrolled(&enrolment, kept, &who);
-        let notice = if kept { Notice::Enrolled(Box::new(enrolment)) } else { Notice::NotKept };
+        self.log.enrolled(kept.as_ref().unwrap_or(&enrolment), kept.is_some(), &who);
+        let notice = kept.map_or(Notice::NotKept, |kept| Notice::Enrolled(Box::new(kept)));
         PamConversation::new(pamh, config.policy.support.as_deref(), flags).tell(&notice);
     }
 
@@ -286,8 +287,7 @@ impl Call {
 
 fn load(arguments: &Arguments, log: &Log) -> Option<Loaded> {
     match config::load(&arguments.conf) {
-        Ok(mut loaded) => {
-            end_trial(&mut loaded.config, log);
+        Ok(loaded) => {
             if let Some(fault) = &loaded.fault {
                 let hint = fault.hint();
                 log.write(Level::Alert, &format!("policy: {fault}; the last valid copy is in force. {hint}"));
@@ -306,6 +306,9 @@ fn load(arguments: &Arguments, log: &Log) -> Option<Loaded> {
 
 /// Enforcement that no administrator confirmed in time is none.
 fn end_trial(config: &mut Config, log: &Log) {
+    if config.policy.mode != Mode::Enforce {
+        return;
+    }
     match Trial::read(&config.store) {
         Ok(None) => {}
         Ok(Some(trial)) => {

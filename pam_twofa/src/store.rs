@@ -5,7 +5,7 @@ use twofa::account::{Change, Conflict, Enrolment};
 use twofa::log::{Level, Log, Who};
 use twofa::login::Event;
 use twofa::ports;
-use twofa::store::LoginStore;
+use twofa::store::{LoginStore, NotCommitted};
 
 pub(crate) struct LoggedStore<'a> {
     pub(crate) store: LoginStore<'a>,
@@ -14,10 +14,16 @@ pub(crate) struct LoggedStore<'a> {
 }
 
 impl LoggedStore<'_> {
-    /// Keeps what the user set up; whether it is kept.
-    pub(crate) fn enroll(&mut self, enrolment: &Enrolment, now: u64) -> bool {
-        let event = self.store.enroll(enrolment, now);
-        matches!(self.logged(event), Event::Committed(_))
+    /// Keeps what the user set up; returns what is kept of it.
+    pub(crate) fn enroll(&self, enrolment: &Enrolment, now: u64) -> Option<Enrolment> {
+        match self.store.enroll(enrolment, now) {
+            Ok(kept) => Some(kept),
+            Err(NotCommitted::Conflict(_)) => None,
+            Err(NotCommitted::Failed(fault)) => {
+                self.log.write(Level::Alert, &format!("store: {fault}. {}", fault.hint()));
+                None
+            }
+        }
     }
 
     fn logged(&self, event: Event) -> Event {

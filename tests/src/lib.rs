@@ -11,10 +11,12 @@
     clippy::disallowed_methods
 )]
 
+pub mod calendar;
 pub mod driver;
 pub mod gateway;
 pub mod mailbox;
 pub mod namespace;
+pub mod qr;
 pub mod root;
 pub mod setup;
 pub mod ssh;

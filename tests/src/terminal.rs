@@ -19,6 +19,8 @@ use crate::namespace::Namespace;
 
 /// Wide and high enough for the QR code of a long address.
 const SIZE: Winsize = Winsize { ws_row: 60, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+/// What every terminal has.
+const SMALL: Winsize = Winsize { ws_row: 24, ws_col: 80, ..SIZE };
 
 /// A program that runs on its own terminal inside a world, or a line to a terminal that something else runs on.
 pub struct Terminal {
@@ -39,13 +41,22 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `command` (program and arguments) as root on a new terminal inside.
     pub fn start(world: &Namespace, command: &[&str]) -> Self {
+        Self::start_in(world, SIZE, command)
+    }
+
+    /// The same on a terminal of 24 lines with 80 columns.
+    pub fn start_small(world: &Namespace, command: &[&str]) -> Self {
+        Self::start_in(world, SMALL, command)
+    }
+
+    fn start_in(world: &Namespace, size: Winsize, command: &[&str]) -> Self {
         // From the devpts inside: login looks for the name of its terminal there.
-        Self::run(&mut world.command("setsid"), &world.path("/dev/pts/ptmx"), command)
+        Self::run(&mut world.command("setsid"), &world.path("/dev/pts/ptmx"), size, command)
     }
 
     /// Starts `command` on a new terminal of the machine itself.
     pub fn outside(command: &[&str]) -> Self {
-        Self::run(&mut Command::new("setsid"), Path::new("/dev/ptmx"), command)
+        Self::run(&mut Command::new("setsid"), Path::new("/dev/ptmx"), SIZE, command)
     }
 
     /// At the other end of this line there is a terminal already.
@@ -53,12 +64,12 @@ impl Terminal {
         Self::new(name.to_owned(), None, line.into())
     }
 
-    fn run(setsid: &mut Command, ptmx: &Path, command: &[&str]) -> Self {
+    fn run(setsid: &mut Command, ptmx: &Path, size: Winsize, command: &[&str]) -> Self {
         let pty = File::options().read(true).write(true).open(ptmx).expect("a pty");
         unlockpt(&pty).expect("a pty");
         let side = ioctl_tiocgptpeer(&pty, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a pty");
-        tcsetwinsize(&side, SIZE).expect("the size of the terminal");
+        tcsetwinsize(&side, size).expect("the size of the terminal");
         // setsid makes it the controlling terminal: ssh, login and su insist on that.
         let runner = on_all_streams(setsid.args(["--ctty", "--wait"]).args(command), &side).spawn();
         Self::new(command.join(" "), Some(runner.expect("setsid or nsenter (package util-linux)")), pty)

@@ -193,6 +193,11 @@ impl World {
         Terminal::start(&self.namespace, command)
     }
 
+    /// Starts a command as root on a terminal of 24 lines with 80 columns.
+    pub fn small_terminal(&self, command: &[&str]) -> Terminal {
+        Terminal::start_small(&self.namespace, command)
+    }
+
     /// Starts a command as `user` on a terminal.
     pub fn terminal_of(&self, user: &str, command: &[&str]) -> Terminal {
         let become_user = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env"];
@@ -319,7 +324,7 @@ impl Drop for Daemon {
 }
 
 /// The words that look like `XXXX-XXXX-XXXX-XXXX-XXXX-XXXX`.
-fn recovery_codes(text: &str) -> Vec<String> {
+pub fn recovery_codes(text: &str) -> Vec<String> {
     let is_code = |word: &&str| word.len() == 29 && word.split('-').all(|group| group.len() == 4);
     text.split_whitespace().filter(is_code).map(str::to_owned).collect()
 }

@@ -72,11 +72,14 @@ fn enable(context: &mut Context, force: bool, confirm_within: Option<u64>) -> Re
         return set(context, &enforce, force);
     };
     // Begun before there is anything to end: a kill in between enforces nothing.
+    let store = context.config()?.store;
+    let earlier = Trial::read(&store).ok().flatten();
     let told = trial::begin(&context.config()?, seconds)?;
     let outcome = change(context, &enforce, force);
     match &outcome {
         Ok(Outcome::Done) => context.terminal.say(&told)?,
-        _ => Trial::end(&context.config()?.store)?,
+        // Whatever held before holds on.
+        _ => earlier.map_or_else(|| Trial::end(&store), |earlier| earlier.begin(&store))?,
     }
     outcome
 }
@@ -169,12 +172,18 @@ fn refuse_lock_out(
     after: &Config,
     force: bool,
 ) -> Result<Option<Outcome>, Error> {
-    let enforced = before.policy.mode == Mode::Enforce && before.store == after.store;
+    let lapsed = Trial::read(&before.store).is_ok_and(|trial| {
+        trial.is_some_and(|trial| trial.mode(before.policy.mode, system::now()) != before.policy.mode)
+    });
+    let enforced = before.policy.mode == Mode::Enforce && !lapsed && before.store == after.store;
     let enforces = after.policy.mode == Mode::Enforce;
     let (old, new) = (&before.policy, &after.policy);
     let sends_anew = new.methods.iter().any(|method| method.is_sent() && !old.methods.contains(method));
-    let same_ways =
-        old.methods == new.methods && old.sms == new.sms && old.email == new.email && old.key == new.key;
+    let same_ways = old.methods == new.methods
+        && old.sms == new.sms
+        && old.email == new.email
+        && old.key == new.key
+        && old.rollout == new.rollout;
     if sends_anew || enforces && !(enforced && same_ways) {
         doubts::refuse_unsendable(&after.policy, &after.policy.methods)?;
     }

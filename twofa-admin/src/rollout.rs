@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::last_login::LastLogins;
 use crate::{Outcome, missing, table};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
-use twofa::admin::{self, LoginUser, Standing, UserReport};
+use std::collections::HashSet;
+use twofa::admin::{self, LoginUser, Standing, Standings};
 use twofa::message::rfc3339;
 use twofa::policy::{Mode, Policy};
 use twofa::store::Store;
@@ -42,18 +42,14 @@ fn status(context: &mut Context) -> Result<Outcome, Error> {
     let config = context.config()?;
     let policy = &config.policy;
     let (accounts, faults) = accounts(&config, &Store::open(&config.store)?)?;
-    let accounts: HashMap<(&str, u32), &UserReport> =
-        accounts.iter().map(|account| ((account.user.as_str(), account.uid), account)).collect();
+    let standings = Standings::new(policy, &accounts, system::now());
     let covered: HashSet<String> = missing::covered(policy)?.into_iter().map(|user| user.user).collect();
     let last = LastLogins::read();
-    let now = system::now();
     let row = |user: LoginUser| {
-        let account = accounts.get(&(user.user.as_str(), user.uid));
+        let account = standings.account(&user);
         let standing = match covered.contains(&user.user) {
             false => Progress::Exempt { standing: "exempt" },
-            true => Progress::Covered(
-                account.map_or_else(|| Standing::of(policy, None, now), |account| account.standing.clone()),
-            ),
+            true => Progress::Covered(standings.of(&user)),
         };
         Row {
             last_login: last.of(&user).map(rfc3339),

@@ -97,7 +97,7 @@ fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Out
         Ok::<_, Error>(ended)
     })?;
     context.did(&config, "trust-revoked", user, &format!("{ended} devices"));
-    say(context, ended, &format!(" of {user}"))
+    say(context, ended, &format!(" of {user}"), from.is_none())
 }
 
 fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
@@ -118,16 +118,18 @@ fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
         })?;
     }
     context.did(&config, "trust-revoked", "*", &format!("{ended} devices"));
-    say(context, ended, "")?;
+    say(context, ended, "", true)?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
 }
 
-fn say(context: &mut Context, ended: usize, whose: &str) -> Result<Outcome, Error> {
-    context.terminal.say(&match ended {
+fn say(context: &mut Context, ended: usize, whose: &str, sessions: bool) -> Result<Outcome, Error> {
+    let devices = match ended {
         0 => format!("No device{whose} was trusted."),
         1 => format!("1 device{whose} is trusted no longer."),
         ended => format!("{ended} devices{whose} are trusted no longer."),
-    })?;
+    };
+    let asks = if sessions { " In open sessions su and sudo ask again." } else { "" };
+    context.terminal.say(&format!("{devices}{asks}"))?;
     Ok(Outcome::Done)
 }

@@ -8,7 +8,7 @@ use crate::message::{rfc3339, span};
 use crate::policy::{Channel, Exemption, Method, Policy, Who};
 use crate::token::Protocol;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A user's factors and standing. No secret in it.
 #[derive(Clone, Debug, Serialize)]
@@ -418,14 +418,42 @@ pub fn without_factor(policy: &Policy, users: &[LoginUser], accounts: &[UserRepo
 
 /// Those of `users` whom enforcement refuses now.
 pub fn refused(policy: &Policy, users: &[LoginUser], accounts: &[UserReport], now: u64) -> Vec<LoginUser> {
-    if Standing::of(policy, None, now) == Standing::Refused {
-        return without(users, accounts, |account| account.standing != Standing::Refused);
-    }
-    let is_it = |user: &LoginUser, account: &UserReport| account.user == user.user && account.uid == user.uid;
-    let refused: Vec<&UserReport> =
-        accounts.iter().filter(|account| account.standing == Standing::Refused).collect();
-    let is_refused = |user: &&LoginUser| refused.iter().any(|account| is_it(user, account));
+    let standings = Standings::new(policy, accounts, now);
+    let is_refused = |user: &&LoginUser| standings.of(user) == Standing::Refused;
     users.iter().filter(is_refused).cloned().collect()
+}
+
+/// The standing of every user of the host.
+pub struct Standings<'a> {
+    by_name: HashMap<&'a str, &'a UserReport>,
+    by_uid: HashMap<u32, &'a UserReport>,
+    /// Of somebody without an account.
+    of_nobody: Standing,
+}
+
+impl<'a> Standings<'a> {
+    pub fn new(policy: &Policy, accounts: &'a [UserReport], now: u64) -> Self {
+        Self {
+            by_name: accounts.iter().map(|account| (account.user.as_str(), account)).collect(),
+            by_uid: accounts.iter().map(|account| (account.uid, account)).collect(),
+            of_nobody: Standing::of(policy, None, now),
+        }
+    }
+
+    /// The account of a user, if it is this very user's.
+    pub fn account(&self, user: &LoginUser) -> Option<&'a UserReport> {
+        self.by_name.get(user.user.as_str()).copied().filter(|account| account.uid == user.uid)
+    }
+
+    pub fn of(&self, user: &LoginUser) -> Standing {
+        let others = self.by_name.contains_key(user.user.as_str()) || self.by_uid.contains_key(&user.uid);
+        match self.account(user) {
+            Some(account) => account.standing.clone(),
+            // An account by this name or uid is another's: the module takes neither.
+            None if others => Standing::Refused,
+            None => self.of_nobody.clone(),
+        }
+    }
 }
 
 /// Those of `users` whom `method` cannot reach.
@@ -464,6 +492,163 @@ pub fn login_users(passwd: &str) -> Vec<LoginUser> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{App, Change, Limits, SendLimits};
+    use crate::code::{Algorithm, Secret, Shape};
+    use crate::token::{Credential, PublicKey};
+    use std::path::Path;
+
+    const NOW: u64 = 1_795_298_625;
+    const DAY: u64 = 86_400;
+    const SENDS: SendLimits = SendLimits { pause: 60, login: 3, hour: 5, day: 10, host: 100 };
+    const LIMITS: Limits = Limits { prompts: 3, failures: 5, window: 900, total: 50, sends: SENDS };
+
+    /// A policy with these methods, codes by SMS to Poland only.
+    fn policy(methods: &str, rest: &str) -> Policy {
+        let text = format!(
+            "version = 1\nmethods = {methods}\nservices = [\"sshd\", \"login\"]\n\
+             [sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\n{rest}\n"
+        );
+        crate::config::parse(Path::new("/p"), &text).unwrap().policy
+    }
+
+    fn with_app() -> Factors {
+        let shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
+        let app = App { id: 1, label: "app".into(), secret: Secret::new([1; 20]), shape, added: 0 };
+        Factors { apps: vec![app], ..Factors::default() }
+    }
+
+    fn with_key() -> Factors {
+        let public = PublicKey::Ed25519(vec![1; 32]);
+        let (rp_id, protocol) = ("twofa".into(), Protocol::Fido2);
+        let credential = Credential { rp_id, id: vec![1], public, protocol, verify: false };
+        let key = Key { id: 1, label: "key".into(), credential, has_pin: false, added: 0 };
+        Factors { keys: vec![key], ..Factors::default() }
+    }
+
+    fn with_phone(number: &str) -> Factors {
+        let to = Number::parse(number, None).unwrap();
+        Factors { phone: Some(Confirmable { to, confirmed: None }), ..Factors::default() }
+    }
+
+    fn account(user: &str, uid: u32, factors: Factors) -> Account {
+        Account { user: user.into(), uid, generation: 1, factors }
+    }
+
+    /// The days without a factor began then.
+    fn grace(since: u64) -> State {
+        State::default().apply(&Change::Grace, &LIMITS, since).unwrap()
+    }
+
+    /// What a login would come to, in the order of the roll-out: before the date, days to come, days that run, and after.
+    #[test]
+    fn a_standing_is_what_enforcement_does_now() {
+        let app = "[\"app\", \"sms\"]";
+        let from = "[rollout]\nenforce_from = 2027-01-15";
+        let days = "[rollout]\ngrace_days = 3";
+        let not_yet = || Standing::NotYet { enforced_from: "2027-01-15T00:00:00Z".into() };
+        let to_come = || Standing::GraceToCome { grace_days: 3 };
+        let until = |until: u64| Standing::Grace { grace_until: rfc3339(until) };
+        let fresh = State::default;
+        let suspended = || fresh().apply(&Change::Suspend(1), &LIMITS, NOW).unwrap();
+        let none = Factors::default;
+        let (polish, foreign) = (with_phone("+48600000123"), with_phone("+33123456789"));
+        let key = "[\"key\", \"sms\"]";
+        let table = [
+            (app, "", none(), fresh(), Standing::Refused),
+            (app, "", with_app(), fresh(), Standing::Enrolled),
+            (app, "", polish.clone(), fresh(), Standing::Enrolled),
+            (app, "", foreign.clone(), fresh(), Standing::Refused),
+            (app, "", with_key(), fresh(), Standing::Refused),
+            (app, from, none(), fresh(), not_yet()),
+            (app, from, foreign.clone(), fresh(), not_yet()),
+            (app, from, with_app(), fresh(), Standing::Enrolled),
+            // Who once had a factor is not let in without.
+            ("[\"sms\"]", from, with_app(), fresh(), Standing::Refused),
+            (app, from, with_key(), fresh(), Standing::Refused),
+            (key, "", with_key(), fresh(), Standing::Enrolled),
+            (key, from, with_key(), suspended(), Standing::Refused),
+            (app, days, none(), fresh(), to_come()),
+            (app, days, foreign, fresh(), to_come()),
+            (app, days, with_key(), fresh(), Standing::Refused),
+            (app, days, none(), grace(NOW), until(NOW + 3 * DAY)),
+            (app, days, none(), grace(NOW - 3 * DAY + 1), until(NOW + 1)),
+            (app, days, none(), grace(NOW - 3 * DAY), Standing::Refused),
+            (app, days, with_app(), grace(NOW - 3 * DAY), Standing::Enrolled),
+            // Days that ran out do not come again with a later date, but nobody is refused before it.
+            (app, from, none(), grace(NOW - 3 * DAY), not_yet()),
+            (app, "", none(), grace(NOW), Standing::Refused),
+        ];
+        for (methods, rest, factors, state, expected) in table {
+            let (policy, account) = (policy(methods, rest), account("alice", 1001, factors));
+            let standing = Standing::of(&policy, Some((&account, &state)), NOW);
+            assert_eq!(standing, expected, "{methods} {rest} {:?}", account.factors);
+        }
+        let of_nobody = |rest| Standing::of(&policy(app, rest), None, NOW);
+        assert_eq!(
+            [of_nobody(""), of_nobody(from), of_nobody(days)],
+            [Standing::Refused, not_yet(), to_come()]
+        );
+        let mail = "[email]\nhook = \"/h\"\ndefault_address = \"root@localhost\"";
+        assert_eq!(Standing::of(&policy("[\"email\"]", mail), None, NOW), Standing::Enrolled);
+    }
+
+    /// A clock from before the policy was written says nothing about dates, and one set back gives no day back.
+    #[test]
+    fn a_wrong_clock_lets_nobody_in() {
+        for rest in ["[rollout]\nenforce_from = 2027-01-15", "[rollout]\ngrace_days = 3"] {
+            let policy = Policy { written: NOW, ..policy("[\"app\"]", rest) };
+            for (clock, refused) in [(NOW, false), (NOW - 3600, false), (NOW - 3601, true), (0, true)] {
+                let standing = Standing::of(&policy, None, clock);
+                assert_eq!(standing == Standing::Refused, refused, "{rest} {clock}");
+            }
+        }
+        let policy = policy("[\"app\"]", "[rollout]\ngrace_days = 3");
+        let state = grace(NOW - 3 * DAY).apply(&Change::Observe, &LIMITS, NOW).unwrap();
+        let account = account("alice", 1001, Factors::default());
+        for clock in [NOW, NOW - 1, NOW - 2 * DAY] {
+            let standing = Standing::of(&policy, Some((&account, &state)), clock);
+            assert_eq!(standing, Standing::Refused, "{clock}");
+        }
+    }
+
+    /// An account of another uid is another's: its user is refused, whatever the roll-out says.
+    #[test]
+    fn who_is_refused_now_is_named() {
+        let user = |user: &str, uid| LoginUser { user: user.into(), uid };
+        let users = [
+            user("alice", 1001),
+            user("bob", 1002),
+            user("carol", 1003),
+            user("dave", 1004),
+            user("erin", 1005),
+        ];
+        let accounts = [
+            (account("alice", 1001, with_app()), State::default()),
+            (account("bob", 1002, Factors::default()), State::default()),
+            (account("carol", 1003, Factors::default()), grace(NOW - 3 * DAY)),
+            (account("dave", 2004, with_app()), State::default()),
+            // No user of this host.
+            (account("mallory", 1666, with_key()), State::default()),
+        ];
+        let table = [
+            ("[\"app\"]", "", vec!["bob", "carol", "dave", "erin"]),
+            ("[\"app\"]", "[rollout]\nenforce_from = 2027-01-15", vec!["dave"]),
+            ("[\"app\"]", "[rollout]\ngrace_days = 3", vec!["carol", "dave"]),
+            ("[\"sms\"]", "", vec!["alice", "bob", "carol", "dave", "erin"]),
+            ("[\"sms\"]", "[rollout]\nenforce_from = 2027-01-15", vec!["alice", "dave"]),
+            ("[\"sms\"]", "[rollout]\ngrace_days = 3", vec!["alice", "carol", "dave"]),
+        ];
+        for (methods, rest, expected) in table {
+            let policy = policy(methods, rest);
+            let reports: Vec<UserReport> = accounts
+                .iter()
+                .map(|(account, state)| UserReport::new(account, state, &policy, NOW))
+                .collect();
+            let named: Vec<String> =
+                refused(&policy, &users, &reports, NOW).into_iter().map(|user| user.user).collect();
+            assert_eq!(named, expected, "{methods} {rest}");
+        }
+    }
 
     #[test]
     fn users_with_a_shell_can_log_in() {

@@ -837,6 +837,105 @@ mod tests {
         }
     }
 
+    /// Nor does it let anybody in without a factor, or without a code inside a session.
+    #[test]
+    fn a_stale_copy_has_no_roll_out_and_no_sessions() {
+        let text = "version = 1\nmethods = [\"app\"]\nservices = [\"sshd\", \"sudo\"]\n\
+                    [rollout]\nenforce_from = 2027-01-15\ngrace_days = 90\n\
+                    [trust]\nsession_services = [\"sudo\"]\n";
+        for broken in ["", "typo", &format!("{text}typo")] {
+            let mut policy = parse(text).unwrap().policy;
+            assert!(policy.bears_missing_factors() && policy.joins("sudo"));
+            distrust(&mut policy, broken);
+            assert!(!policy.bears_missing_factors() && !policy.joins("sudo"), "{broken}");
+            assert!(!policy.rollout.enroll, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_roll_out_is_what_the_policy_says() {
+        // 2027-01-15T00:00:00Z.
+        const DAY: u64 = 1_799_971_200;
+        let table = [
+            ("", 0, 0, true),
+            ("[rollout]", 0, 0, true),
+            ("[rollout]\nenforce_from = 2027-01-15", DAY, 0, true),
+            ("[rollout]\nenforce_from = 2027-01-15T00:00:00Z", DAY, 0, true),
+            ("[rollout]\nenforce_from = 2027-01-15T02:00:00+02:00", DAY, 0, true),
+            ("[rollout]\nenforce_from = 2027-01-14T23:59:59Z", DAY - 1, 0, true),
+            ("[rollout]\ngrace_days = 0", 0, 0, true),
+            ("[rollout]\ngrace_days = 1", 0, 86_400, true),
+            ("[rollout]\ngrace_days = 90\nenroll_at_login = false", 0, 90 * 86_400, false),
+            ("[rollout]\nenroll_at_login = true\nenforce_from = 2027-01-16", DAY + 86_400, 0, true),
+        ];
+        for (text, from, grace, enroll) in table {
+            let policy = parse(&format!("{MINIMAL}{text}\n")).unwrap().policy;
+            assert_eq!(policy.rollout, RolloutRules { from, grace, enroll }, "{text}");
+            assert_eq!(policy.bears_missing_factors(), from > 0 || grace > 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_of_a_roll_out_have_a_place_and_a_remedy() {
+        let date = "must be a date, as in 2027-01-15, or a date and time with offset";
+        let table = [
+            ("enforce_from = 2027-01-15T10:00:00", date),
+            ("enforce_from = 10:00:00", date),
+            ("enforce_from = \"soon\"", "invalid type"),
+            ("enforce_from = \"2027-01-15\"", "invalid type"),
+            ("enforce_from = 20270115", "invalid type"),
+            ("enforce_from = true", "invalid type"),
+            ("enforce_from = 2027-02-30", ""),
+            ("grace_days = -1", "must be from 0 to 90"),
+            ("grace_days = 91", "must be from 0 to 90"),
+            ("grace_days = 3000000000", "must be from 0 to 90"),
+            ("grace_days = \"x\"", "invalid type: string \"x\""),
+            ("grace_days = \"3d\"", "invalid type: string \"3d\""),
+            ("grace_days = 1.5", "invalid type: floating point"),
+            ("grace_days = true", "invalid type: boolean"),
+            ("enroll_at_login = \"yes\"", "invalid type: string \"yes\", expected a boolean"),
+            ("enroll_at_login = 1", "invalid type: integer `1`, expected a boolean"),
+            ("grace = 3", "unknown field `grace`, expected one of `enforce_from`, `grace_days`"),
+        ];
+        for (line, expected) in table {
+            let fault = parse(&format!("{MINIMAL}[rollout]\n{line}\n")).expect_err(line);
+            assert!(fault.starts_with(&format!("/p:5: `{line}`: ")), "{line}: {fault}");
+            assert!(fault.contains(expected), "{line}: {fault}");
+        }
+    }
+
+    #[test]
+    fn sessions_count_for_services_inside_them() {
+        let of = |services: &str, listed: &str| {
+            let head = format!("version = 1\nmethods = [\"app\"]\nservices = {services}\n");
+            parse(&format!("{head}[trust]\nsession_services = {listed}\n"))
+                .map(|config| config.policy.trust.session_services)
+        };
+        let all = "[\"sshd\", \"login\", \"remote\", \"sudo\", \"su\"]";
+        for (listed, expected) in [("[]", vec![]), ("[\"sudo\"]", vec!["sudo"])] {
+            assert_eq!(of(all, listed).unwrap(), expected, "{listed}");
+        }
+        assert_eq!(of(all, "[\"sudo\", \"su\"]").unwrap(), ["sudo", "su"]);
+        let table = [
+            (all, "[\"sshd\"]", "`sshd` is no service of `services` that is used inside a session"),
+            (all, "[\"login\"]", "`login` is no service of `services`"),
+            (all, "[\"remote\"]", "`remote` is no service of `services`"),
+            (all, "[\"sudo\", \"sshd\"]", "`sshd` is no service of `services`"),
+            (all, "[\"SUDO\"]", "`SUDO` is no service of `services`"),
+            (all, "[\"\"]", "`` is no service of `services`"),
+            (all, "[\"sudo-i\"]", "`sudo-i` is no service of `services`"),
+            ("[\"sshd\"]", "[\"sudo\"]", "`sudo` is no service of `services`"),
+            (all, "1", "invalid type: integer `1`, expected a sequence"),
+            (all, "\"sudo\"", "invalid type: string \"sudo\", expected a sequence"),
+            (all, "[1]", "invalid type: integer `1`, expected a string"),
+        ];
+        for (services, listed, expected) in table {
+            let fault = of(services, listed).expect_err(listed);
+            let place = format!("/p:5: `session_services = {listed}`: ");
+            assert!(fault.starts_with(&place) && fault.contains(expected), "{listed}: {fault}");
+        }
+    }
+
     #[test]
     fn devices_are_trusted_for_so_long_as_the_policy_says() {
         let table = [

@@ -28,7 +28,8 @@ pub mod trusted;
 pub mod helper;
 
 pub mod config;
-pub mod store;
 pub mod trial;
+
+pub mod store;
 
 pub mod admin;

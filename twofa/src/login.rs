@@ -158,9 +158,9 @@ impl<'a> Login<'a> {
             (Stage::Opening(admission, state), Event::Committed(_) | Event::Conflict(_) | Event::Failed) => {
                 self.opened(admission, &state)
             }
-            (Stage::Observing(refusal), Event::Committed(_) | Event::Conflict(_) | Event::Failed) => {
-                refused(self.policy.mode, refusal)
-            }
+            // Counted or not, and not twice.
+            (Stage::Observing(refusal), _) => refused(self.policy.mode, refusal),
+            (Stage::Over, _) => refused(self.policy.mode, Refusal::Unavailable),
             (Stage::SettingUp(stage, set_up), event) => self.set_up(stage, set_up, event, now),
             (Stage::Granting(decoy), Event::Committed(state)) => self.granted(decoy, &state, now),
             (Stage::Offering(admission), Event::Confirmed(yes)) => self.offered(admission, yes),
@@ -213,7 +213,11 @@ impl<'a> Login<'a> {
         match waived(self.policy.decide(self.request, now)) {
             Some(verdict) => Step::Finish { notice: None, verdict },
             None => match (&self.request.session, &self.request.known) {
-                (Some(session), Some(_)) if self.policy.joins(&self.request.service) => {
+                // Who is to become another user proved nothing of that one's; root is what sudo is for.
+                (Some(session), Some(known))
+                    if self.policy.joins(&self.request.service)
+                        && (known.uid == session.uid || known.uid == 0) =>
+                {
                     self.stage = Stage::Joining;
                     let proof = Proof::Session(session.clone());
                     Step::Commit(Change::Prove { proof, source: self.source(), typos: 0 })
@@ -234,20 +238,24 @@ impl<'a> Login<'a> {
             return self.meet_nobody(Refusal::UnknownUser, decoy, now);
         };
         let Some((account, state)) = found.map(|found| *found) else {
-            return match self.needs_only_an_account() {
-                true => {
-                    self.stage = Stage::Registering;
-                    Step::Commit(Change::Register)
-                }
+            if self.needs_only_an_account() {
+                self.stage = Stage::Registering;
+                return Step::Commit(Change::Register);
+            }
+            // Whom a code can be sent to is not without a factor.
+            return match self.can_be_sent_to() {
+                true => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
                 false => self.meet_unenrolled(None, decoy, now),
             };
         };
-        if account.uid != known.uid {
+        if account.uid != known.uid || account.user != self.request.user {
             return self.meet_nobody(Refusal::UidMismatch, decoy, now);
         }
         let methods = self.policy.methods_of(&account.factors);
         let bypass = state.bypass(now).map(|bypass| (bypass.code.clone(), bypass.reason.clone()));
-        if methods.is_empty() && (bypass.is_none() || self.account_phase) {
+        let asks = bypass.is_some() && !self.account_phase && self.policy.mode == Mode::Enforce;
+        // Nor is a way in that is open already closed by one more.
+        if methods.is_empty() && (!asks || self.lets_in((&account, &state), now)) {
             return self.meet_unenrolled(Some((&account, &state)), decoy, now);
         }
         if self.account_phase {
@@ -264,6 +272,10 @@ impl<'a> Login<'a> {
             return self.prove(Proof::SshKey, admission);
         }
         let mut account = account;
+        if methods.is_empty() {
+            // Recovery codes stand in for a factor that is there.
+            account.factors.recovery = None;
+        }
         account.factors.keys.retain(|key| self.policy.takes(key) && !state.is_suspended(key.id));
         let lock = state.lock(self.source(), &self.policy.limits, now);
         let recovery_left = account.factors.recovery.as_ref().map_or(0, |set| state.recovery_left(set.len()));
@@ -314,6 +326,11 @@ impl<'a> Login<'a> {
     }
 
     fn meet_nobody(&mut self, refusal: Refusal, decoy: u16, now: u64) -> Step {
+        if self.account_phase && refusal == Refusal::UidMismatch {
+            // There is nowhere to count it.
+            self.stage = Stage::Over;
+            return refused(self.policy.mode, Refusal::NoFactor);
+        }
         if self.account_phase {
             return self.refuse(Refusal::NoFactor);
         }
@@ -410,7 +427,7 @@ impl<'a> Login<'a> {
     fn refuse(&mut self, refusal: Refusal) -> Step {
         self.stage = Stage::Over;
         // What enforcement would do to whom is what observe mode is for.
-        let is_theirs = !matches!(refusal, Refusal::Fake | Refusal::NoConversation | Refusal::UidMismatch);
+        let is_theirs = !matches!(refusal, Refusal::Fake | Refusal::UidMismatch);
         if self.policy.mode == Mode::Observe && is_theirs && self.request.known.is_some() && self.counts() {
             self.stage = Stage::Observing(refusal);
             return Step::Commit(Change::Observe);
@@ -431,10 +448,14 @@ impl<'a> Login<'a> {
         self.request.first_factor || self.account_phase
     }
 
-    /// Somebody whom a code can be sent to and who has no account yet.
+    /// Somebody whom a code can be sent to, and who has no account yet.
     fn needs_only_an_account(&self) -> bool {
-        let can_be_sent_to = || !self.policy.methods_of(&Factors::default()).is_empty();
-        !self.account_phase && !self.registered && self.request.first_factor && can_be_sent_to()
+        !self.account_phase && !self.registered && self.request.first_factor && self.can_be_sent_to()
+    }
+
+    /// Whether codes go to users with no address of their own.
+    fn can_be_sent_to(&self) -> bool {
+        !self.policy.methods_of(&Factors::default()).is_empty()
     }
 
     fn source(&self) -> Source {

@@ -27,10 +27,10 @@ pub fn prompt(prompt: &Prompt) -> String {
             let words = ["text"].into_iter().chain(or.map(Method::name)).collect::<Vec<_>>().join(" or ");
             format!("new app; or type {words}; Enter for later")
         }
-        Prompt::NewPhoneCode { to } => format!("SMS to {to}; or type resend; Enter for later"),
+        Prompt::NewPhoneCode { to } => format!("SMS to {to}, or type resend"),
         Prompt::NewPhone { or } => {
             let or = or.map(|method| format!("type {}; ", method.name())).unwrap_or_default();
-            return format!("Telephone number for codes, with country code ({or}Enter for later): ");
+            return format!("Phone number for codes, as +48 600 000 123 ({or}Enter for later): ");
         }
         Prompt::Saved => return "Type saved when you have saved the recovery codes: ".into(),
         Prompt::Pin { or: None } => return "Security key PIN: ".into(),
@@ -114,7 +114,7 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
         Notice::Locked(lock) => with_support(locked(*lock), support),
         Notice::NotYet { from } => with_support(
             format!(
-                "From {} on this host asks for a second factor. You have none yet: have one set up.",
+                "From {} on, this host asks for a second factor. You have none yet: have one set up.",
                 utc(*from)
             ),
             support,
@@ -126,8 +126,8 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
             ),
             support,
         ),
-        Notice::SetUp { why, app: None } => format!("\n{}\n", words(why, support)),
-        Notice::SetUp { why, app: Some(app) } => format!("\n{}\n{}", words(why, support), app_to_scan(app)),
+        Notice::SetUp { why, app: None } => format!("\n{}\n", why_now(why)),
+        Notice::SetUp { why, app: Some(app) } => format!("\n{}\n{}", why_now(why), app_to_scan(app)),
         Notice::App(app) => app_to_scan(app),
         Notice::RecoveryCodes(codes) => {
             let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
@@ -171,6 +171,21 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
         Notice::Unavailable => {
             with_support("Login is not possible at the moment. Contact your administrator.".into(), support)
         }
+    }
+}
+
+/// In lines of its own, above what is to be set up: nobody has to be called for that.
+fn why_now(why: &Notice) -> String {
+    let now = "Set one up now, or press Enter to do it another time.";
+    match why {
+        Notice::NotYet { from } => {
+            format!("From {} on, this host asks for a second factor.\n{now}", utc(*from))
+        }
+        Notice::Grace { until } => format!(
+            "This host asks for a second factor. You get in without one until {} only.\n{now}",
+            day_and_minute(*until)
+        ),
+        other => words(other, None),
     }
 }
 
@@ -252,7 +267,8 @@ fn time(seconds: u64) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::Seed;
+    use crate::account::{Enrolment, NewApp, NewPhone};
+    use crate::code::{Algorithm, RecoverySet, Secret, Seed, Shape};
     use crate::contact::Number;
     use crate::policy::Recipient;
 
@@ -268,6 +284,95 @@ mod tests {
         for (seconds, expected) in table {
             assert_eq!(utc(seconds), expected);
         }
+    }
+
+    const NOW: u64 = 1_795_298_580;
+    const SHAPE: Shape = Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 };
+    /// RFC 6238's own, as base32 has it.
+    const SECRET: &[u8; 20] = b"12345678901234567890";
+    const BASE32: &str = "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ";
+
+    fn enrolled(app: bool, phone: bool) -> Notice {
+        let app = app.then(|| NewApp {
+            secret: Secret::new(*SECRET),
+            shape: SHAPE,
+            step: 7,
+            recovery: RecoverySet::new(Secret::new([7; 32]), &[]),
+        });
+        let number = Number::parse("+48600000123", None).unwrap();
+        let phone = phone.then_some(NewPhone { number, tag: [7; 32] });
+        Notice::Enrolled(Box::new(Enrolment { app, phone }))
+    }
+
+    fn to_scan(issuer: &str, user: &str, qr: bool) -> AppToScan {
+        AppToScan { issuer: issuer.into(), user: user.into(), secret: Secret::new(*SECRET), shape: SHAPE, qr }
+    }
+
+    /// The lines of a screen that are drawn, and those that say the secret.
+    fn parts(screen: &str) -> (Vec<&str>, Vec<&str>) {
+        let drawn = screen.lines().filter(|line| line.contains(['█', '▀', '▄'])).collect();
+        (drawn, screen.lines().filter(|line| line.contains(BASE32)).collect())
+    }
+
+    /// Every terminal shows it whole: after whatever a client puts before its first line, and in 80 columns.
+    #[test]
+    fn an_app_can_be_scanned_or_typed_in() {
+        let (host, user) = ("h".repeat(64), "u".repeat(32));
+        let table = [("web1", "alice"), ("ACME: Corp & Co", "al/ice"), (&host, &user)];
+        for (issuer, user) in table {
+            let app = to_scan(issuer, user, true);
+            let screen = super::notice(&Notice::App(app.clone()), Some("never here")).to_string();
+            assert!(screen.starts_with('\n'), "{screen}");
+            let (drawn, secret) = parts(&screen);
+            assert!(!drawn.is_empty() && secret.len() == 1, "{screen}");
+            for line in drawn.iter().chain(&secret) {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+            let uri = otpauth::uri(issuer, user, &app.secret, SHAPE);
+            assert_eq!(qr::tests::scan(&drawn.join("\n"), false), uri.as_str());
+            assert!(uri.contains(&format!("?secret={}&", BASE32.replace(' ', ""))), "{}", uri.as_str());
+            // The same after the lines that say why.
+            let why = [Notice::Grace { until: NOW }, Notice::NotYet { from: NOW }];
+            for why in why.map(Box::new) {
+                let set_up = Notice::SetUp { why, app: Some(app.clone()) };
+                let whole = super::notice(&set_up, Some("never here")).to_string();
+                let said = whole.strip_suffix(&screen).expect("the same screen");
+                assert!(said.starts_with("\n") && said.ends_with("Enter to do it another time.\n"), "{said}");
+                assert!(said.contains("2026-11-21 22:03 UTC") && !said.contains("never here"), "{said}");
+            }
+        }
+    }
+
+    /// Without one, because it is not wanted or as it would be wider than the terminal.
+    #[test]
+    fn an_app_can_be_typed_in_without_a_qr_code() {
+        let long = "é".repeat(100);
+        for (user, qr) in [("alice", false), (&long, true), (&long, false)] {
+            let screen = super::notice(&Notice::App(to_scan("web1", user, qr)), None).to_string();
+            let (drawn, secret) = parts(&screen);
+            assert_eq!((drawn, secret.len()), (vec![], 1), "{screen}");
+            assert!(secret[0].chars().count() <= 80 && screen.starts_with('\n'), "{screen}");
+            assert!(screen.contains(user), "{screen}");
+        }
+    }
+
+    #[test]
+    fn recovery_codes_are_shown_each_on_its_line() {
+        let (codes, _) = Seed::new([7; 32]).recovery_codes();
+        let screen = super::notice(&Notice::RecoveryCodes(codes.clone()), None).to_string();
+        assert!(screen.starts_with('\n') && screen.lines().all(|line| line.len() <= 80), "{screen}");
+        let shown: Vec<&str> = screen.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+        assert_eq!(shown, codes.iter().map(|code| code.as_str()).collect::<Vec<_>>());
+    }
+
+    /// Grace ends when it says, not before; enforcement begins when it says, not later.
+    #[test]
+    fn dates_of_a_roll_out_are_promises() {
+        let told = |notice| super::notice(&notice, None).to_string();
+        for until in [NOW, NOW + 1, NOW + 59] {
+            assert!(told(Notice::Grace { until }).ends_with("only until 2026-11-21 22:03 UTC."), "{until}");
+        }
+        assert!(told(Notice::NotYet { from: NOW }).starts_with("From 2026-11-21 22:03 UTC on, "));
     }
 
     /// PAM_MAX_MSG_SIZE is 512; texts end without a newline.
@@ -307,9 +412,18 @@ mod tests {
             Notice::Unavailable,
             Notice::RecoveryCodesLeft(0),
             Notice::RecoveryCodesLeft(9),
+            Notice::NotYet { from: u64::MAX },
+            Notice::Grace { until: u64::MAX },
+            Notice::NewCodeWrong,
+            Notice::NotSaved,
+            Notice::BadNumber("is not of a country or network that codes are sent to"),
+            Notice::NotSetUp,
+            Notice::NotKept,
+            Notice::BypassSpent,
         ];
+        let kept = [(true, false), (false, true), (true, true)].map(|(app, phone)| enrolled(app, phone));
         let support = "x".repeat(crate::config::MAX_SUPPORT);
-        for notice in locks.iter().chain(&others) {
+        for notice in locks.iter().chain(&others).chain(&kept) {
             let text = super::notice(notice, Some(&support)).to_string();
             assert!(text.len() < 512 && !text.ends_with('\n'), "{text}");
         }
@@ -334,6 +448,18 @@ mod tests {
                 Prompt::Recovery { or: vec![Method::Sms, Method::Key], resend: false },
                 "Verification code (recovery code, or type sms or key): ",
             ),
+            (Prompt::NewApp { or: None }, "Verification code (new app; or type text; Enter for later): "),
+            (
+                Prompt::NewApp { or: Some(Method::Sms) },
+                "Verification code (new app; or type text or sms; Enter for later): ",
+            ),
+            (Prompt::NewPhone { or: None }, "Phone number for codes, as +48 600 000 123 (Enter for later): "),
+            (
+                Prompt::NewPhone { or: Some(Method::App) },
+                "Phone number for codes, as +48 600 000 123 (type app; Enter for later): ",
+            ),
+            (Prompt::NewPhoneCode { to: "TO".into() }, "Verification code (SMS to TO, or type resend): "),
+            (Prompt::Saved, "Type saved when you have saved the recovery codes: "),
             (Prompt::Pin { or: None }, "Security key PIN: "),
             (Prompt::Pin { or: Some(Method::Sms) }, "Security key PIN (or type sms): "),
         ];

@@ -39,27 +39,31 @@ pub fn render(text: &str, colour: bool) -> Option<Zeroizing<String>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Reads the printed characters back as a scanner would see them.
+    pub(crate) fn scan(shown: &str, colour: bool) -> String {
+        const SCALE: usize = 4;
+        let shown = shown.replace(BLACK_ON_WHITE, "").replace(RESET, "");
+        let rows: Vec<Vec<(bool, bool)>> =
+            shown.lines().map(|line| line.chars().map(ink).collect()).collect();
+        let side = rows[0].len();
+        let mut image =
+            rqrr::PreparedImage::prepare_from_greyscale(side * SCALE, rows.len() * 2 * SCALE, |x, y| {
+                let (upper, lower) = rows[y / SCALE / 2][x / SCALE];
+                let ink = if (y / SCALE).is_multiple_of(2) { upper } else { lower };
+                if ink == colour { 0 } else { 255 }
+            });
+        let grids = image.detect_grids();
+        grids[0].decode().unwrap().1
+    }
+
     #[test]
     fn what_is_printed_can_be_scanned() {
         let uri = "otpauth://totp/ACME:alice?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=ACME&algorithm=SHA1&digits=6&period=30";
         for colour in [false, true] {
-            let shown = render(uri, colour).unwrap().replace(BLACK_ON_WHITE, "").replace(RESET, "");
-            let rows: Vec<Vec<(bool, bool)>> =
-                shown.lines().map(|line| line.chars().map(ink).collect()).collect();
-            let side = rows[0].len();
-            const SCALE: usize = 4;
-            let mut image =
-                rqrr::PreparedImage::prepare_from_greyscale(side * SCALE, rows.len() * 2 * SCALE, |x, y| {
-                    let (upper, lower) = rows[y / SCALE / 2][x / SCALE];
-                    let ink = if (y / SCALE).is_multiple_of(2) { upper } else { lower };
-                    if ink == colour { 0 } else { 255 }
-                });
-            let grids = image.detect_grids();
-            assert_eq!(grids[0].decode().unwrap().1, uri);
+            assert_eq!(scan(&render(uri, colour).unwrap(), colour), uri);
         }
     }
 

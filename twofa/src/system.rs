@@ -93,20 +93,29 @@ fn boot() -> Option<[u8; 8]> {
     Sha256::digest(id).first_chunk().copied()
 }
 
-/// A process that runs, as proc_pid_stat(5) tells. The name in it may have blanks and brackets of its own.
+/// A process that runs.
 fn process(pid: u32, boot: [u8; 8]) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let start = fields.split(' ').nth(START_TIME)?.parse().ok()?;
+    let start = start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
     Some(Process { pid, start, boot })
+}
+
+/// When a process began, as proc_pid_stat(5) tells. The name in it may have blanks and brackets of its own.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    // What has ended may wait for its parent for ever.
+    let has_ended = fields.starts_with(['Z', 'X']);
+    if has_ended { None } else { fields.split(' ').nth(START_TIME)?.parse().ok() }
 }
 
 /// The field `starttime` is the 22nd; two are before the rest.
 const START_TIME: usize = 22 - 3;
 
 /// What the session of this login will hang on: this process, or the one that started it to ask PAM (sshd does).
+///
+/// Nothing where the login is made inside a session already, such as by an sshd that was started by hand: of these
+/// processes some may stay in it, with all that others do there, and it may be no other session that begins.
 pub fn login_processes() -> Vec<Process> {
-    let Some(boot) = boot() else {
+    let Some(boot) = boot().filter(|_| audit("self", "sessionid").is_none()) else {
         return Vec::new();
     };
     let pids = [std::process::id(), std::os::unix::process::parent_id()];
@@ -115,15 +124,19 @@ pub fn login_processes() -> Vec<Process> {
 
 /// The audit session that this process runs in, with all that runs in it; nothing where the kernel keeps none.
 pub fn session() -> Option<Session> {
-    let number = |path: String| fs::read_to_string(path).ok()?.trim().parse::<u32>().ok();
-    let of = |pid: &str, what: &str| number(format!("/proc/{pid}/{what}")).filter(|id| *id != UNSET);
-    let id = of("self", "sessionid")?;
-    let uid = of("self", "loginuid")?;
+    let id = audit("self", "sessionid")?;
+    let uid = audit("self", "loginuid")?;
     let boot = boot()?;
     let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let inside = pids.filter(|pid| pid.parse::<u32>().is_ok() && of(pid, "sessionid") == Some(id));
+    let inside = pids.filter(|pid| pid.parse::<u32>().is_ok() && audit(pid, "sessionid") == Some(id));
     let processes = inside.filter_map(|pid| process(pid.parse().ok()?, boot)).collect();
     Some(Session { uid, processes })
+}
+
+/// `sessionid` or `loginuid` of a process, once a login has set it.
+fn audit(pid: &str, what: &str) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{what}")).ok()?;
+    text.trim().parse().ok().filter(|id| *id != UNSET)
 }
 
 /// What the kernel says of a process that no login began.
@@ -363,6 +376,102 @@ mod tests {
             let is_own = UdpSocket::bind((address, 0)).is_ok();
             assert_eq!(own.contains(&address), is_own, "{address}");
         }
+    }
+
+    /// Whatever a process calls itself, it has the start that the kernel gave it.
+    #[test]
+    fn a_process_cannot_name_its_start() {
+        let stat = |name: &str| {
+            let rest: Vec<String> = (5..=52).map(|field| (field * 1000).to_string()).collect();
+            format!("4711 ({name}) S 4000 {}\n", rest.join(" "))
+        };
+        let names = [
+            "sshd",
+            "",
+            "a b",
+            "a) R 1 (b",
+            ") ",
+            "x) S 1 2 3 4 5",
+            "1) R 1 1 1 1 1",
+            ")",
+            "((",
+            "a\nb",
+            "sshd: alice [pr",
+        ];
+        for name in names {
+            assert_eq!(start_time(&stat(name)), Some(22_000), "{name:?}");
+        }
+        for none in ["", "4711", "4711 (sshd)", "4711 (sshd) ", "4711 (sshd) S 1 2 3", "4711 (sshd S 1 2 3"] {
+            assert_eq!(start_time(none), None, "{none:?}");
+        }
+        let words = stat("sshd").replace("22000", "soon");
+        assert_eq!(start_time(&words), None);
+    }
+
+    /// As many as are told apart: this one, and the one that began it.
+    #[test]
+    fn a_login_hangs_on_its_own_process_and_on_its_parent() {
+        let boot = boot().unwrap();
+        let pids = [std::process::id(), std::os::unix::process::parent_id()];
+        let expected: Vec<Process> = pids.map(|pid| process(pid, boot).unwrap()).into();
+        assert_eq!(login_processes(), expected);
+        assert_eq!(login_processes(), expected, "the same at any time");
+        // A process that began later began later.
+        let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let later = process(child.id(), boot).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(later.start >= expected[0].start && later.pid != expected[0].pid);
+        assert_eq!(process(child.id(), boot), None, "gone");
+    }
+
+    const INSIDE: &str = "TWOFA_TEST_INSIDE";
+
+    /// Runs this very test in a process of its own, whose login is of this uid.
+    fn run_inside(uid: u32) {
+        let program = std::env::current_exe().unwrap();
+        let login = format!("echo {uid} > /proc/self/loginuid && exec \"$0\" \"$@\"");
+        let test = "system::tests::a_session_is_what_the_kernel_says_it_is";
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", &login]).arg(program).args(["--exact", test]);
+        let output = shell.env(INSIDE, uid.to_string()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && told.contains("1 passed"), "{told}: {output:?}");
+    }
+
+    #[test]
+    fn a_session_is_what_the_kernel_says_it_is() {
+        let Ok(uid) = std::env::var(INSIDE) else {
+            [1000, 0, UNSET].into_iter().for_each(run_inside);
+            return;
+        };
+        let uid: u32 = uid.parse().unwrap();
+        if uid == UNSET {
+            assert_eq!(session(), None);
+            return;
+        }
+        let runs = |pid: u32| session().unwrap().processes.iter().any(|process| process.pid == pid);
+        let found = session().unwrap();
+        assert_eq!(found.uid, uid);
+        assert!(found.processes.contains(&process(std::process::id(), boot().unwrap()).unwrap()));
+        assert!(!runs(std::os::unix::process::parent_id()), "who began the login is not in it");
+        assert!(!runs(1));
+        // What is begun inside is inside, for as long as it runs; unless it is a login of its own.
+        let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        assert!(runs(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!runs(child.id()));
+        let login = format!("echo {uid} > /proc/self/loginuid && echo in && exec sleep 60");
+        let mut other = std::process::Command::new("/bin/sh")
+            .args(["-c", &login])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        assert!(!runs(other.id()), "another session of the same user");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[test]

@@ -89,3 +89,125 @@ fn path(paths: &Paths) -> PathBuf {
     name.push(".trial");
     paths.database.with_file_name(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    const NOW: u64 = 1_795_298_625;
+
+    /// Where a store would be, in a folder of its own.
+    fn paths(name: &str) -> Paths {
+        let folder = std::env::temp_dir().join(format!("twofa-trial-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        Paths { database: folder.join("twofa.db"), key: folder.join("store.key") }
+    }
+
+    fn remove(paths: &Paths) {
+        fs::remove_dir_all(paths.database.parent().unwrap()).unwrap();
+    }
+
+    fn trial(administrators: &[u32]) -> Trial {
+        Trial { since: NOW, until: NOW + 600, administrators: administrators.into() }
+    }
+
+    #[test]
+    fn a_trial_is_read_as_it_was_begun_until_it_is_ended() {
+        let paths = paths("round");
+        assert_eq!(Trial::read(&paths).unwrap(), None);
+        Trial::end(&paths).unwrap();
+        for administrators in [&[][..], &[0], &[0, 1001, u32::MAX - 1]] {
+            let trial = trial(administrators);
+            trial.begin(&paths).unwrap();
+            let file = paths.database.with_file_name("twofa.db.trial");
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600);
+            assert_eq!(Trial::read(&paths).unwrap(), Some(trial), "{administrators:?}");
+        }
+        let longer = Trial { since: 0, until: i64::MAX.unsigned_abs(), administrators: vec![0] };
+        longer.begin(&paths).unwrap();
+        assert_eq!(Trial::read(&paths).unwrap(), Some(longer), "begun anew");
+        for _ in 0..2 {
+            Trial::end(&paths).unwrap();
+            assert_eq!(Trial::read(&paths).unwrap(), None);
+        }
+        remove(&paths);
+    }
+
+    /// A clock from before its begin changes nothing: that is not what ends a trial.
+    #[test]
+    fn enforcement_is_on_trial_until_the_deadline() {
+        let trial = trial(&[0, 1001]);
+        let table = [(0, false), (NOW - 1, false), (NOW, false), (NOW + 599, false), (NOW + 600, true)];
+        for (now, lapsed) in table.into_iter().chain([(NOW + 601, true), (u64::MAX, true)]) {
+            assert_eq!(trial.has_lapsed(now), lapsed, "{now}");
+            let enforced = if lapsed { Mode::Observe } else { Mode::Enforce };
+            let expected =
+                [(Mode::Enforce, enforced), (Mode::Observe, Mode::Observe), (Mode::Off, Mode::Off)];
+            for (mode, in_force) in expected {
+                assert_eq!(trial.mode(mode, now), in_force, "{mode:?} {now}");
+            }
+            for (uid, administers) in [(0, true), (1001, true), (1002, false)] {
+                assert_eq!(trial.is_confirmed_by(uid, now), administers && !lapsed, "{uid} {now}");
+            }
+        }
+    }
+
+    /// Then there is none, which is not the same as one that has ended.
+    #[test]
+    fn what_is_no_trial_or_not_to_be_trusted_is_a_fault() {
+        let paths = paths("fault");
+        let file = paths.database.with_file_name("twofa.db.trial");
+        let fault = || Trial::read(&paths).expect_err("a fault").to_string();
+        let texts = [
+            "",
+            "trial",
+            "\u{0}\u{1}",
+            "since = 1\nuntil = 2\n",
+            "since = 1\nadministrators = [0]\n",
+            "until = 2\nadministrators = [0]\n",
+            "since = 1\nuntil = -2\nadministrators = [0]\n",
+            "since = 1\nuntil = \"2\"\nadministrators = [0]\n",
+            "since = 1\nuntil = 2\nadministrators = [-1]\n",
+            "since = 1\nuntil = 2\nadministrators = [4294967296]\n",
+            "since = 1\nuntil = 2\nadministrators = [\"root\"]\n",
+            "since = 1\nuntil = 2\nadministrators = [0]\nmode = \"off\"\n",
+            "since = 1\nuntil = 2\nadministrators = [0",
+        ];
+        for text in texts {
+            trusted::replace(&file, text.as_bytes(), 0o600).unwrap();
+            assert!(fault().ends_with("it says nothing about a trial"), "{text}: {}", fault());
+        }
+        trusted::replace(&file, b"since = 1\nuntil = 2\nadministrators = [0]\n#\xff", 0o600).unwrap();
+        assert!(Trial::read(&paths).is_ok(), "a comment is none of its business");
+        trusted::replace(&file, " ".repeat(64 * 1024 + 1).as_bytes(), 0o600).unwrap();
+        assert!(fault().ends_with("is too long"), "{}", fault());
+        trial(&[0]).begin(&paths).unwrap();
+        for (mode, expected) in [(0o640, "can be read by others"), (0o622, "can be changed by others")] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(fault().ends_with(expected), "{}", fault());
+        }
+        trial(&[0]).begin(&paths).unwrap();
+        chown(&file, Some(1), None).unwrap();
+        assert!(fault().ends_with("is not owned by root"), "{}", fault());
+        let elsewhere = paths.database.with_file_name("elsewhere");
+        trusted::replace(&elsewhere, b"since = 1\nuntil = 2\nadministrators = [0]\n", 0o600).unwrap();
+        fs::remove_file(&file).unwrap();
+        symlink(&elsewhere, &file).unwrap();
+        assert!(fault().ends_with("is a symbolic link"), "{}", fault());
+        // Whatever it is, it can be ended.
+        Trial::end(&paths).unwrap();
+        assert_eq!(Trial::read(&paths).unwrap(), None);
+        remove(&paths);
+    }
+
+    #[test]
+    fn a_trial_is_not_begun_where_it_cannot_be_written() {
+        let paths = paths("nowhere");
+        remove(&paths);
+        assert!(trial(&[0]).begin(&paths).is_err());
+        assert_eq!(Trial::read(&paths).unwrap(), None);
+    }
+}

@@ -9,9 +9,10 @@
 
 use std::net::IpAddr;
 use twofa::account::{
-    Cap, Change, Claim, Conflict, Device, Guess, Limits, Lock, MAX_DEVICES, Proof, SendLimits, Source, Spent,
-    State,
+    Bypass, Cap, Change, Claim, Conflict, Device, Guess, Limits, Lock, MAX_DEVICES, MAX_PROCESSES, Process,
+    Proof, SendLimits, Session, Source, Spent, State,
 };
+use twofa::code::{RecoverySet, Secret};
 
 const NOW: u64 = 1_795_298_625;
 const MINUTE: u64 = 60;
@@ -41,7 +42,8 @@ struct Model {
     /// The highest time seen.
     high: u64,
     accepted: Vec<(u64, Change)>,
-    /// The same while trust was given, with the highest time seen at each, and whether it locked or stopped anybody.
+    /// The same since there is more than codes to be known: with the highest time seen at each, and whether it locked or
+    /// stopped anybody.
     trail: Vec<Trail>,
 }
 
@@ -50,7 +52,15 @@ struct Trail {
     time: u64,
     high: u64,
     locks: bool,
-    change: Change,
+    act: Act,
+}
+
+/// What changes a state: a login, or an administrator.
+#[derive(Clone)]
+enum Act {
+    Change(Change),
+    Bypass(Option<Bypass>),
+    Distrust,
 }
 
 /// Trust that was given, and not taken back.
@@ -106,6 +116,47 @@ enum Fault {
     AllThatEndFirstGo,
     LastToEndGoes,
     GivenAgainIsKept,
+    GraceBeginsAnew,
+    GraceBeginsWithTheAccount,
+    GraceBeginsWhenObserved,
+    GraceFollowsTheClock,
+    GraceASecondMore,
+    GraceASecondLess,
+    UnlockForgetsGrace,
+    ObservedOnce,
+    ObservedFirst,
+    UnlockForgetsTheObserved,
+    AnyStartWillDo,
+    AnyBootWillDo,
+    AnyPidWillDo,
+    AllProcessesHaveToBeKnown,
+    NoProcessIsASession,
+    SeventeenProcesses,
+    FifteenProcesses,
+    NewestProcessGoes,
+    OpenedAgainIsOld,
+    SessionOutlivesALock,
+    SessionOutlivesTheHardStop,
+    SessionOutlivesDistrust,
+    DeviceOutlivesDistrust,
+    UnlockEndsSessions,
+    JoiningEndsTheSession,
+    LockStopsASession,
+    SessionEndsALock,
+    BypassOpensTwice,
+    AnyBypassWillDo,
+    BypassASecondMore,
+    BypassASecondLess,
+    ClockSetBackOpensABypass,
+    UnlockOpensABypass,
+    UnlockEndsABypass,
+    LockStopsABypass,
+    LockEndsABypass,
+    DistrustEndsABypass,
+    BypassEndsALock,
+    BypassForgivesNoTypo,
+    FirstBypassStays,
+    BypassCannotBeTakenBack,
 }
 
 /// What the failures of one address come to.
@@ -146,6 +197,21 @@ impl Model {
         let time = self.time(clock);
         match change {
             Change::Unlock | Change::Suspend(_) | Change::Trust(_) => Ok(()),
+            Change::Register | Change::Grace | Change::Observe | Change::Open(_) => Ok(()),
+            Change::Prove { proof: Proof::Session(session), source, .. } => {
+                if self.has(Fault::LockStopsASession) {
+                    self.refuse_locked(*source, time)?;
+                }
+                if self.joins(session) { Ok(()) } else { Err(Conflict::Untrusted) }
+            }
+            // The way in for those whom a lock keeps out.
+            Change::Prove { proof: Proof::Bypass(code), source, .. } => {
+                if self.has(Fault::LockStopsABypass) {
+                    self.refuse_locked(*source, time)?;
+                }
+                let is_it = |open: &Bypass| open.code == *code || self.has(Fault::AnyBypassWillDo);
+                if self.bypass(clock).as_ref().is_some_and(is_it) { Ok(()) } else { Err(Conflict::Used) }
+            }
             Change::Prove { proof: Proof::Trusted(claim), source, .. } => {
                 if !self.has(Fault::LockedDeviceProves) {
                     self.refuse_locked(*source, time)?;
@@ -277,7 +343,11 @@ impl Model {
         self.high = if *change == Change::Unlock { clock } else { high };
         let before = if let Change::Fail { source, .. } = change { self.address(*source).until } else { 0 };
         self.accepted.push((time, change.clone()));
-        if self.trail.is_empty() && !matches!(change, Change::Trust(_)) {
+        let begins = matches!(
+            change,
+            Change::Trust(_) | Change::Register | Change::Grace | Change::Observe | Change::Open(_)
+        );
+        if self.trail.is_empty() && !begins {
             return;
         }
         let locks = match change {
@@ -289,13 +359,26 @@ impl Model {
             }
             _ => false,
         };
-        self.trail.push(Trail { time, high, locks, change: change.clone() });
+        self.trail.push(Trail { time, high, locks, act: Act::Change(change.clone()) });
+    }
+
+    /// An administrator's doing, which no time is seen at.
+    fn act(&mut self, act: Act) {
+        self.trail.push(Trail { time: 0, high: 0, locks: false, act });
     }
 
     /// All trust that neither ended at a time that was seen, nor was given up for other trust, nor ended by a lock.
     fn given(&self) -> Vec<Given> {
         let mut given: Vec<Given> = vec![];
-        for Trail { time, high, locks, change } in &self.trail {
+        for Trail { time, high, locks, act } in &self.trail {
+            let change = match act {
+                Act::Change(change) => change,
+                Act::Distrust if !self.has(Fault::DeviceOutlivesDistrust) => {
+                    given.clear();
+                    continue;
+                }
+                Act::Distrust | Act::Bypass(_) => continue,
+            };
             if *change != Change::Unlock || !self.has(Fault::UnlockTrustsAgain) {
                 given.retain(|one| *high < one.until || self.has(Fault::ClockSetBackTrustsAgain));
             }
@@ -346,6 +429,147 @@ impl Model {
             let as_long = one.claim.duration <= claim.duration || self.has(Fault::AnyDurationWillDo);
             let password = one.claim.password == claim.password || self.has(Fault::AnyPasswordWillDo);
             device && begun && high < one.until + more && as_long && password
+        })
+    }
+
+    /// The days begin with the first login that they are borne in, and never again.
+    fn grace_since(&self) -> Option<u64> {
+        let mut since = None;
+        for Trail { time, act, .. } in &self.trail {
+            match act {
+                Act::Change(Change::Grace) if self.has(Fault::GraceBeginsAnew) => since = Some(*time),
+                Act::Change(Change::Grace) => since = since.or(Some(*time)),
+                Act::Change(Change::Register) if self.has(Fault::GraceBeginsWithTheAccount) => {
+                    since = since.or(Some(*time));
+                }
+                Act::Change(Change::Observe) if self.has(Fault::GraceBeginsWhenObserved) => {
+                    since = since.or(Some(*time));
+                }
+                Act::Change(Change::Unlock) if self.has(Fault::UnlockForgetsGrace) => since = None,
+                _ => {}
+            }
+        }
+        since
+    }
+
+    /// They end by the highest time seen: a clock set back gives none back.
+    fn grace_until(&self, days: u64, clock: u64) -> Option<u64> {
+        let high = if self.has(Fault::GraceFollowsTheClock) { clock } else { self.high.max(clock) };
+        // What began in the future began by a wrong clock, and would have no end.
+        if self.grace_since()? > clock + 3600 {
+            return None;
+        }
+        let until = self.grace_since()? + days;
+        let fault = match self.fault {
+            Some(Fault::GraceASecondMore) => high <= until,
+            Some(Fault::GraceASecondLess) => high + 1 < until,
+            _ => high < until,
+        };
+        fault.then_some(until)
+    }
+
+    fn observed(&self) -> (u32, u64) {
+        let mut observed = (0, 0);
+        for Trail { time, act, .. } in &self.trail {
+            match act {
+                Act::Change(Change::Observe) if self.has(Fault::ObservedOnce) => observed = (1, *time),
+                Act::Change(Change::Observe) if self.has(Fault::ObservedFirst) && observed.0 > 0 => {
+                    observed.0 += 1;
+                }
+                Act::Change(Change::Observe) => observed = (observed.0 + 1, *time),
+                Act::Change(Change::Unlock) if self.has(Fault::UnlockForgetsTheObserved) => observed = (0, 0),
+                _ => {}
+            }
+        }
+        observed
+    }
+
+    /// What sessions hang on, newest first: since a lock or an administrator ended them all, and not more than there is
+    /// room for.
+    fn open(&self) -> Vec<Process> {
+        let mut opened: Vec<Process> = vec![];
+        for Trail { locks, act, .. } in &self.trail {
+            match act {
+                Act::Change(Change::Open(processes)) => {
+                    for process in processes {
+                        let again = opened.contains(process);
+                        if !again || !self.has(Fault::OpenedAgainIsOld) {
+                            opened.retain(|known| known != process);
+                            opened.insert(0, *process);
+                        }
+                    }
+                }
+                Act::Change(Change::Fail { guess, .. }) if *locks => {
+                    let hard = *guess != Guess::Recovery;
+                    let outlives = self.has(Fault::SessionOutlivesALock)
+                        || hard && self.has(Fault::SessionOutlivesTheHardStop);
+                    opened.retain(|_| outlives);
+                }
+                Act::Distrust if !self.has(Fault::SessionOutlivesDistrust) => opened.clear(),
+                Act::Change(Change::Unlock) if self.has(Fault::UnlockEndsSessions) => opened.clear(),
+                Act::Change(Change::Prove { proof: Proof::Session(_), .. })
+                    if self.has(Fault::JoiningEndsTheSession) =>
+                {
+                    opened.clear();
+                }
+                _ => {}
+            }
+            match self.fault {
+                Some(Fault::SeventeenProcesses) => opened.truncate(MAX_PROCESSES + 1),
+                Some(Fault::FifteenProcesses) => opened.truncate(MAX_PROCESSES - 1),
+                Some(Fault::NewestProcessGoes) if opened.len() > MAX_PROCESSES => drop(opened.remove(0)),
+                _ => opened.truncate(MAX_PROCESSES),
+            }
+        }
+        opened
+    }
+
+    /// Whether one of the session's processes is known, with its start and its boot.
+    fn joins(&self, session: &Session) -> bool {
+        let open = self.open();
+        let is_known = |process: &Process| {
+            open.iter().any(|known| {
+                (known.pid == process.pid || self.has(Fault::AnyPidWillDo))
+                    && (known.start == process.start || self.has(Fault::AnyStartWillDo))
+                    && (known.boot == process.boot || self.has(Fault::AnyBootWillDo))
+            })
+        };
+        let mut processes = session.processes.iter();
+        if self.has(Fault::AllProcessesHaveToBeKnown) {
+            return !session.processes.is_empty() && processes.all(is_known);
+        }
+        processes.any(is_known) || self.has(Fault::NoProcessIsASession) && session.processes.is_empty()
+    }
+
+    /// The way in that was opened last, if it was neither used nor closed, nor ended at a time that was seen.
+    fn bypass(&self, clock: u64) -> Option<Bypass> {
+        let mut open: Option<Bypass> = None;
+        let unseen = self.has(Fault::ClockSetBackOpensABypass);
+        for Trail { high, locks, act, .. } in &self.trail {
+            let unlocks = matches!(act, Act::Change(Change::Unlock));
+            if matches!(act, Act::Change(_)) && !unseen && !(unlocks && self.has(Fault::UnlockOpensABypass)) {
+                open = open.filter(|open| *high < open.until);
+            }
+            match act {
+                Act::Bypass(_) if open.is_some() && self.has(Fault::FirstBypassStays) => {}
+                Act::Bypass(None) if self.has(Fault::BypassCannotBeTakenBack) => {}
+                Act::Bypass(other) => open.clone_from(other),
+                Act::Change(Change::Prove { proof: Proof::Bypass(_), .. })
+                    if !self.has(Fault::BypassOpensTwice) =>
+                {
+                    open = None;
+                }
+                _ if unlocks && self.has(Fault::UnlockEndsABypass) => open = None,
+                _ if *locks && self.has(Fault::LockEndsABypass) => open = None,
+                Act::Distrust if self.has(Fault::DistrustEndsABypass) => open = None,
+                _ => {}
+            }
+        }
+        let high = if unseen { clock } else { self.high.max(clock) };
+        open.filter(|open| match self.fault {
+            Some(Fault::BypassASecondMore) => high <= open.until,
+            Some(Fault::BypassASecondLess) => high + 1 < open.until,
+            _ => high < open.until,
         })
     }
 
@@ -407,6 +631,8 @@ impl Model {
                 Change::Prove { proof: Proof::Key { .. } | Proof::SshKey, .. }
                     if !self.has(Fault::KeyEndsALock) => {}
                 Change::Prove { proof: Proof::Trusted(_), .. } if !self.has(Fault::DeviceEndsALock) => {}
+                Change::Prove { proof: Proof::Session(_), .. } if !self.has(Fault::SessionEndsALock) => {}
+                Change::Prove { proof: Proof::Bypass(_), .. } if !self.has(Fault::BypassEndsALock) => {}
                 Change::Prove { source: proven, .. } if *proven == source => tally = Tally::default(),
                 Change::Unlock => tally = Tally::default(),
                 _ => {}
@@ -427,12 +653,17 @@ impl Model {
                 Change::Prove { proof: Proof::Key { .. } | Proof::SshKey, .. }
                     if self.has(Fault::KeyForgivesNoTypo) => {}
                 Change::Prove { proof: Proof::Trusted(_), .. } if !self.has(Fault::DeviceForgivesTypos) => {}
+                Change::Prove { proof: Proof::Bypass(_), .. } if self.has(Fault::BypassForgivesNoTypo) => {}
                 Change::Prove { typos, .. } => total = total.saturating_sub((*typos).into()),
                 Change::Unlock => total = 0,
                 Change::Fail { guess: Guess::Recovery, .. }
                 | Change::Send { .. }
                 | Change::Suspend(_)
-                | Change::Trust(_) => {}
+                | Change::Trust(_)
+                | Change::Register
+                | Change::Grace
+                | Change::Observe
+                | Change::Open(_) => {}
             }
         }
         if time.saturating_sub(last) > 30 * DAY { 0 } else { total }
@@ -457,11 +688,14 @@ impl Model {
     }
 }
 
-/// What happens next: a change, or the clock moves by so many seconds.
+/// What happens next: a change, or the clock moves by so many seconds; an administrator opens or closes a bypass, or ends
+/// all trust.
 #[derive(Clone, Debug)]
 enum Letter {
     Do(Change),
     Clock(i64),
+    Bypass(Option<Bypass>),
+    Distrust,
 }
 
 fn prove(apps: &[u8], step: u64, source: Source, typos: u8) -> Letter {
@@ -574,6 +808,14 @@ impl Pair {
                     self.seen.clear();
                 }
             }
+            Letter::Bypass(bypass) => {
+                self.state.set_bypass(bypass.clone());
+                self.model.act(Act::Bypass(bypass.clone()));
+            }
+            Letter::Distrust => {
+                self.state.distrust_all();
+                self.model.act(Act::Distrust);
+            }
         }
         self.compare()?;
         self.check_locks();
@@ -603,7 +845,36 @@ impl Pair {
             };
         }
         agree(&state.address_locks(limits, clock), &(held.0 > 0).then_some(held), "locks")?;
-        self.compare_devices()
+        self.compare_devices()?;
+        self.compare_rest()
+    }
+
+    /// Grace, what was observed, sessions and bypass.
+    fn compare_rest(&self) -> Result<(), Disagreement> {
+        let (state, model, clock) = (&self.state, &self.model, self.clock);
+        if model.trail.is_empty() {
+            let nothing = (state.has_grace_begun(), state.observed(), state.trusts_anything());
+            agree(&nothing, &(false, (0, 0), false), "nothing yet")?;
+            return agree(&state.bypass(clock), &None, "no bypass yet");
+        }
+        agree(&state.has_grace_begun(), &model.grace_since().is_some(), "grace")?;
+        for days in [0, DAY, 3 * DAY] {
+            agree(&state.grace_until(days, clock), &model.grace_until(days, clock), "end of grace")?;
+        }
+        agree(&state.observed(), &model.observed(), "observed")?;
+        agree(&state.bypass(clock), &model.bypass(clock).as_ref(), "bypass")?;
+        let open = model.open();
+        agree(
+            &state.trusts_anything(),
+            &(!model.given().is_empty() || !open.is_empty()),
+            "trust or session",
+        )?;
+        for session in sessions() {
+            let join = Change::Prove { proof: Proof::Session(session.clone()), source: source(9), typos: 0 };
+            let judge = state.apply(&join, &model.limits, clock).map(drop);
+            agree(&judge, &model.judge(&join, clock), "session")?;
+        }
+        Ok(())
     }
 
     fn compare_devices(&self) -> Result<(), Disagreement> {
@@ -911,7 +1182,7 @@ fn eight() -> Vec<Letter> {
 }
 
 /// What matters for trusted devices: from where, which letters, how many in a row.
-fn of_devices() -> Vec<(Vec<Letter>, Vec<Letter>, u8)> {
+fn of_devices() -> Vec<Exploration> {
     let [here, there, _] = sources();
     let unlock = || Letter::Do(Change::Unlock);
     vec![
@@ -984,23 +1255,11 @@ fn of_devices() -> Vec<(Vec<Letter>, Vec<Letter>, u8)> {
     ]
 }
 
-fn explore_devices(fault: Option<Fault>) -> Result<Vec<(u64, u64)>, Disagreement> {
-    let mut explored = vec![];
-    for (start, letters, depth) in of_devices() {
-        let mut pair = Pair::with(LIMITS, fault);
-        for letter in &start {
-            pair.step(letter)?;
-        }
-        explored.push(explore(&pair, &letters, depth)?);
-    }
-    Ok(explored)
-}
-
 #[test]
 fn devices_keep_their_rules() {
     // Sequences, and changes that were accepted in them.
     let expected = [(16_807, 26_189), (16_807, 41_237), (16_807, 70_778), (3_125, 20_419), (1_296, 13_824)];
-    assert_eq!(explore_devices(None).unwrap(), expected);
+    assert_eq!(explore_all(of_devices(), None).unwrap(), expected);
 }
 
 #[test]
@@ -1026,7 +1285,307 @@ fn faults_of_the_model_about_devices_are_found() {
         Fault::GivenAgainIsKept,
     ];
     for fault in table {
-        assert!(explore_devices(Some(fault)).is_err(), "{fault:?}");
+        assert!(explore_all(of_devices(), Some(fault)).is_err(), "{fault:?}");
+    }
+}
+
+/// From where, which letters, how many in a row.
+type Exploration = (Vec<Letter>, Vec<Letter>, u8);
+
+fn explore_all(
+    explorations: Vec<Exploration>,
+    fault: Option<Fault>,
+) -> Result<Vec<(u64, u64)>, Disagreement> {
+    let mut explored = vec![];
+    for (start, letters, depth) in explorations {
+        let mut pair = Pair::with(LIMITS, fault);
+        for letter in &start {
+            pair.step(letter)?;
+        }
+        explored.push(explore(&pair, &letters, depth)?);
+    }
+    Ok(explored)
+}
+
+/// What matters for days without a factor, and for what observe mode counts.
+fn of_grace() -> Vec<Exploration> {
+    let [grace, register, observe, unlock] =
+        [Change::Grace, Change::Register, Change::Observe, Change::Unlock].map(Letter::Do);
+    vec![
+        (
+            vec![],
+            vec![
+                grace.clone(),
+                register,
+                Letter::Clock(86_399),
+                Letter::Clock(1),
+                Letter::Clock(-400),
+                Letter::Clock(-90_000),
+                unlock.clone(),
+            ],
+            5,
+        ),
+        // What else there is moves nothing.
+        (
+            vec![Letter::Clock(60)],
+            vec![
+                grace,
+                observe,
+                unlock,
+                Letter::Bypass(None),
+                Letter::Distrust,
+                Letter::Clock(86_000),
+                Letter::Clock(-4000),
+            ],
+            5,
+        ),
+    ]
+}
+
+#[test]
+fn days_without_a_factor_and_what_is_observed_keep_their_rules() {
+    // Sequences, and changes that were accepted in them.
+    let expected = vec![(16_807, 36_015), (16_807, 36_015)];
+    assert_eq!(explore_all(of_grace(), None).unwrap(), expected);
+}
+
+#[test]
+fn faults_of_the_model_about_grace_are_found() {
+    let table = [
+        Fault::GraceBeginsAnew,
+        Fault::GraceBeginsWithTheAccount,
+        Fault::GraceBeginsWhenObserved,
+        Fault::GraceFollowsTheClock,
+        Fault::GraceASecondMore,
+        Fault::GraceASecondLess,
+        Fault::UnlockForgetsGrace,
+        Fault::ObservedOnce,
+        Fault::ObservedFirst,
+        Fault::UnlockForgetsTheObserved,
+    ];
+    for fault in table {
+        assert!(explore_all(of_grace(), Some(fault)).is_err(), "{fault:?}");
+    }
+}
+
+fn process(pid: u32, start: u64, boot: u8) -> Process {
+    Process { pid, start, boot: [boot; 8] }
+}
+
+fn open(processes: &[Process]) -> Letter {
+    Letter::Do(Change::Open(processes.to_vec()))
+}
+
+fn session(processes: &[Process]) -> Session {
+    Session { uid: 1001, processes: processes.to_vec() }
+}
+
+fn join(processes: &[Process], source: Source) -> Letter {
+    Letter::Do(Change::Prove { proof: Proof::Session(session(processes)), source, typos: 0 })
+}
+
+/// What is asked of every state: sessions of the processes that are opened, and what differs from them in one thing.
+fn sessions() -> Vec<Session> {
+    let of = |pid| process(pid, 100, 1);
+    vec![
+        session(&[of(1)]),
+        session(&[of(2)]),
+        session(&[of(3)]),
+        session(&[of(9), of(1)]),
+        session(&[process(1, 101, 1)]),
+        session(&[process(1, 100, 2)]),
+        session(&[process(9, 100, 1)]),
+        session(&[process(9, 101, 1), process(1, 101, 1)]),
+        session(&[]),
+    ]
+}
+
+/// What matters for sessions: what opens and ends them, locks, and the room that there is.
+fn of_sessions() -> Vec<Exploration> {
+    let [here, there, _] = sources();
+    let [one, two, three] = [1, 2, 3].map(|pid| process(pid, 100, 1));
+    let many: Vec<Process> = (11..=23).map(|pid| process(pid, 100, 1)).collect();
+    let unlock = || Letter::Do(Change::Unlock);
+    vec![
+        (
+            vec![],
+            vec![
+                open(&[one]),
+                open(&[three, two]),
+                join(&[one], here),
+                trust(mine()),
+                Letter::Distrust,
+                unlock(),
+                Letter::Clock(-4000),
+            ],
+            5,
+        ),
+        // Locks: a step before each, and sessions that are opened in spite of one.
+        (
+            vec![fail(Guess::Code, there)],
+            vec![
+                open(&[one]),
+                join(&[one], here),
+                fail(Guess::Code, here),
+                fail(Guess::Code, there),
+                fail(Guess::Recovery, here),
+                Letter::Clock(16 * 60),
+            ],
+            5,
+        ),
+        (
+            vec![
+                fail(Guess::Code, here),
+                fail(Guess::Code, there),
+                Letter::Clock(16 * 60),
+                open(&[one, two]),
+            ],
+            vec![
+                join(&[two], there),
+                fail(Guess::Code, here),
+                fail(Guess::Sent([1; 32]), there),
+                Letter::Clock(16 * 60),
+                unlock(),
+            ],
+            5,
+        ),
+        // More than there is room for.
+        (
+            vec![open(&[one]), open(&many)],
+            vec![
+                open(&[one]),
+                open(&[two]),
+                open(&[three, process(4, 100, 1)]),
+                open(&[process(5, 100, 1), one]),
+                join(&[one], here),
+                Letter::Clock(86_400),
+            ],
+            5,
+        ),
+    ]
+}
+
+#[test]
+fn sessions_keep_their_rules() {
+    // Sequences, and changes that were accepted in them.
+    let expected = vec![(16_807, 50_602), (7_776, 32_185), (3_125, 20_419), (7_776, 47_662)];
+    assert_eq!(explore_all(of_sessions(), None).unwrap(), expected);
+}
+
+#[test]
+fn faults_of_the_model_about_sessions_are_found() {
+    let table = [
+        Fault::AnyStartWillDo,
+        Fault::AnyBootWillDo,
+        Fault::AnyPidWillDo,
+        Fault::AllProcessesHaveToBeKnown,
+        Fault::NoProcessIsASession,
+        Fault::SeventeenProcesses,
+        Fault::FifteenProcesses,
+        Fault::NewestProcessGoes,
+        Fault::OpenedAgainIsOld,
+        Fault::SessionOutlivesALock,
+        Fault::SessionOutlivesTheHardStop,
+        Fault::SessionOutlivesDistrust,
+        Fault::DeviceOutlivesDistrust,
+        Fault::UnlockEndsSessions,
+        Fault::JoiningEndsTheSession,
+        Fault::LockStopsASession,
+        Fault::SessionEndsALock,
+    ];
+    for fault in table {
+        assert!(explore_all(of_sessions(), Some(fault)).is_err(), "{fault:?}");
+    }
+}
+
+/// The code of a bypass, as it is known.
+fn bypass_code(number: u8) -> RecoverySet {
+    RecoverySet::new(Secret::new([number; 32]), &[String::new().into()])
+}
+
+/// Open for so long from the beginning.
+fn opened(number: u8, seconds: u64) -> Letter {
+    let bypass = Bypass { code: bypass_code(number), until: NOW + seconds, reason: number.to_string() };
+    Letter::Bypass(Some(bypass))
+}
+
+fn pass_by(number: u8, source: Source) -> Letter {
+    Letter::Do(Change::Prove { proof: Proof::Bypass(bypass_code(number)), source, typos: 1 })
+}
+
+/// What matters for bypasses: time, as it should go and as it should not; then locks.
+fn of_bypasses() -> Vec<Exploration> {
+    let [here, there, _] = sources();
+    let unlock = || Letter::Do(Change::Unlock);
+    vec![
+        (
+            vec![opened(1, 3600)],
+            vec![
+                opened(2, 7200),
+                pass_by(1, here),
+                pass_by(2, here),
+                Letter::Do(Change::Register),
+                Letter::Clock(3599),
+                Letter::Clock(1),
+                Letter::Clock(-400),
+                unlock(),
+            ],
+            5,
+        ),
+        (
+            vec![Letter::Do(Change::Register), opened(1, 3600)],
+            vec![
+                Letter::Do(Change::Register),
+                Letter::Clock(3600),
+                Letter::Clock(-7201),
+                pass_by(1, here),
+                unlock(),
+            ],
+            6,
+        ),
+        (
+            vec![fail(Guess::Code, there), opened(1, DAY)],
+            vec![
+                opened(2, DAY),
+                pass_by(1, here),
+                fail(Guess::Code, here),
+                fail(Guess::Code, there),
+                fail(Guess::Recovery, here),
+                Letter::Bypass(None),
+                Letter::Distrust,
+            ],
+            5,
+        ),
+    ]
+}
+
+#[test]
+fn bypasses_keep_their_rules() {
+    // Sequences, and changes that were accepted in them.
+    let expected = vec![(32_768, 56_635), (15_625, 62_231), (16_807, 52_213)];
+    assert_eq!(explore_all(of_bypasses(), None).unwrap(), expected);
+}
+
+#[test]
+fn faults_of_the_model_about_bypasses_are_found() {
+    let table = [
+        Fault::BypassOpensTwice,
+        Fault::AnyBypassWillDo,
+        Fault::BypassASecondMore,
+        Fault::BypassASecondLess,
+        Fault::ClockSetBackOpensABypass,
+        Fault::UnlockOpensABypass,
+        Fault::UnlockEndsABypass,
+        Fault::LockStopsABypass,
+        Fault::LockEndsABypass,
+        Fault::DistrustEndsABypass,
+        Fault::BypassEndsALock,
+        Fault::BypassForgivesNoTypo,
+        Fault::FirstBypassStays,
+        Fault::BypassCannotBeTakenBack,
+    ];
+    for fault in table {
+        assert!(explore_all(of_bypasses(), Some(fault)).is_err(), "{fault:?}");
     }
 }
 

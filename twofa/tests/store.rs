@@ -14,9 +14,10 @@ use common::{Folder, LIMITS, NOW, SENDS, STEP, UID, USER, VALID_FOR};
 use std::sync::Barrier;
 use std::thread;
 use twofa::account::{
-    Account, Cap, Change, Claim, Conflict, Device, Factors, Guess, Limits, Lock, Proof, SendLimits, Source,
-    Spent, State,
+    Account, Bypass, Cap, Change, Claim, Conflict, Device, Enrolment, Factors, Guess, Limits, Lock, NewApp,
+    NewPhone, Process, Proof, SendLimits, Session, Source, Spent, State,
 };
+use twofa::code::Secret;
 use twofa::config::Paths;
 use twofa::contact::Number;
 use twofa::drive;
@@ -62,6 +63,8 @@ trait Engine: Sync {
     }
     /// The store as one login sees it.
     fn login<'a>(&'a self, policy: &'a Policy, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a>;
+    /// Keeps what was set up in a login that is through.
+    fn enroll(&self, policy: &Policy, request: &Request, enrolment: &Enrolment, now: u64) -> Event;
 }
 
 /// Accounts in SQLite, records beside it.
@@ -148,6 +151,14 @@ impl Engine for Local {
 
     fn login<'a>(&'a self, policy: &'a Policy, request: &'a Request) -> Box<dyn twofa::ports::Store + 'a> {
         Box::new(LoginStore::new(&self.paths, policy, request))
+    }
+
+    fn enroll(&self, policy: &Policy, request: &Request, enrolment: &Enrolment, now: u64) -> Event {
+        match LoginStore::new(&self.paths, policy, request).enroll(enrolment, now) {
+            Ok(_) => Event::Committed(Box::new(self.account(&request.user).unwrap().unwrap().1)),
+            Err(NotCommitted::Conflict(conflict)) => Event::Conflict(conflict),
+            Err(NotCommitted::Failed(_)) => Event::Failed,
+        }
     }
 }
 
@@ -354,7 +365,9 @@ fn a_reset_forgets_all_but_who_it_is<E: Engine>() {
     let reached = Factors { phone, addresses, ..Factors::default() };
     assert_eq!((account.uid, account.factors), (UID, reached), "how the user is reached stays");
     let fresh = State::default().apply(&Change::Unlock, &LIMITS, NOW).unwrap();
-    assert_eq!(state, fresh, "the time that was seen stays");
+    let mut left = fresh;
+    left.note_factors(&every_factor(), &Factors::default());
+    assert_eq!(state, left, "the time that was seen stays, and that there was a factor");
 }
 
 /// Nobody knows which codes were used.
@@ -839,6 +852,310 @@ fn guesses_at_once_do_not_outrun_the_limit<E: Engine>() {
     assert_eq!(state(&engine, USER).failures_in_all(NOW), LIMITS.total);
 }
 
+/// One login of this user makes this change.
+fn of_login(engine: &impl Engine, user: &str, uid: Option<u32>, change: &Change) -> Event {
+    let (policy, request) = (common::policy(Mode::Enforce), common::request_of(user, uid));
+    let mut login = engine.login(&policy, &request);
+    login.read();
+    login.commit(change, NOW)
+}
+
+fn committed(event: Event) -> State {
+    match event {
+        Event::Committed(state) => *state,
+        event => panic!("{event:?}"),
+    }
+}
+
+fn conflict(event: Event) -> Conflict {
+    match event {
+        Event::Conflict(conflict) => conflict,
+        event => panic!("{event:?}"),
+    }
+}
+
+/// A login that the policy lets in without a factor has its user counted; nothing else of it is stored.
+fn a_login_without_a_factor_makes_an_account<E: Engine>() {
+    for change in [Change::Register, Change::Grace, Change::Observe] {
+        let engine = E::new();
+        enroll(&engine);
+        let before = engine.account(USER).unwrap().unwrap().1;
+        let first = committed(of_login(&engine, "bob", Some(1002), &change));
+        assert_eq!(first, State::default().apply(&change, &LIMITS, NOW).unwrap(), "{change:?}");
+        let (bob, stored) = engine.account("bob").unwrap().unwrap();
+        assert_eq!((bob.uid, bob.factors, stored), (1002, Factors::default(), first.clone()), "{change:?}");
+        // The next one finds it: nobody loses what was stored meanwhile.
+        let second = committed(of_login(&engine, "bob", Some(1002), &change));
+        let again = engine.account("bob").unwrap().unwrap().0;
+        assert_eq!(again.generation, bob.generation, "{change:?}");
+        assert_eq!(second, first.apply(&change, &LIMITS, NOW).unwrap(), "{change:?}");
+        assert_eq!(state(&engine, USER), before, "nobody else's, {change:?}");
+    }
+}
+
+/// Not for whom the host does not know, nor in the place of somebody else's.
+fn a_login_makes_no_account_for_anybody_else<E: Engine>() {
+    let table = [
+        ("nobody of this host", "mallory", None),
+        ("a name with an account of another uid", USER, Some(3000)),
+        ("a name with an account, unknown to the host", USER, None),
+        ("a uid with an account of another name", "bob", Some(UID)),
+        ("the uid of nobody", "bob", Some(u32::MAX)),
+    ];
+    for (what, user, uid) in table {
+        for change in [Change::Register, Change::Grace, Change::Observe] {
+            let engine = E::new();
+            enroll(&engine);
+            let before = everything(&engine);
+            let event = of_login(&engine, user, uid, &change);
+            assert!(matches!(event, Event::Failed), "{what}: {event:?}");
+            assert_eq!(everything(&engine), before, "{what}, {change:?}");
+        }
+    }
+}
+
+fn logins_at_once_make_one_account<E: Engine>() {
+    let engine = E::new();
+    enroll(&engine);
+    for (user, uid) in [("bob", 1002), ("carol", 1003)] {
+        let states = race(|_| committed(of_login(&engine, user, Some(uid), &Change::Observe)));
+        let mut counts: Vec<u64> = states.iter().map(|state| state.observed().0.into()).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, (1..=THREADS).collect::<Vec<_>>(), "each is counted once");
+    }
+    let users: Vec<_> = engine.all().into_iter().map(|(account, _)| account.user).collect();
+    assert_eq!(users, [USER, "bob", "carol"]);
+    // The days begin once.
+    let grace = |n| {
+        let (policy, request) = (common::policy(Mode::Enforce), common::request_of("dave", Some(1004)));
+        committed(engine.login(&policy, &request).commit(&Change::Grace, NOW + n))
+    };
+    let until = |state: &State| state.grace_until(86_400, NOW).unwrap();
+    let ends: Vec<u64> = race(grace).iter().map(until).collect();
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+    assert_eq!(until(&state(&engine, "dave")), ends[0]);
+}
+
+const MINE: Process = Process { pid: 4711, start: 77, boot: [1; 8] };
+
+fn join(uid: u32, processes: &[Process]) -> Change {
+    let session = Session { uid, processes: processes.to_vec() };
+    Change::Prove { proof: Proof::Session(session), source: Source::CONSOLE, typos: 0 }
+}
+
+/// alice logged in with a factor, in this session; bob has an account and did not.
+fn log_in(engine: &impl Engine) -> Account {
+    let alice = enroll(engine);
+    engine.add("bob", 1002).unwrap();
+    engine.commit(&alice, &Change::Open(vec![MINE]), NOW).unwrap();
+    alice
+}
+
+/// Whoever is asked about: sudo asks for the caller, su for the target.
+fn a_session_is_of_whose_login_it_was<E: Engine>() {
+    let engine = E::new();
+    log_in(&engine);
+    let bob = state(&engine, "bob");
+    let other = Process { start: 78, ..MINE };
+    for (user, uid) in [(USER, Some(UID)), ("bob", Some(1002)), ("root", Some(0)), ("carol", Some(1003))] {
+        let joined = committed(of_login(&engine, user, uid, &join(UID, &[other, MINE])));
+        assert_eq!(joined, state(&engine, USER), "{user}");
+        let table = [
+            ("of somebody else", 1002, MINE),
+            ("of nobody who has an account", 1003, MINE),
+            ("of no uid at all", u32::MAX, MINE),
+            ("a pid that was given again", UID, other),
+            ("another boot", UID, Process { boot: [2; 8], ..MINE }),
+        ];
+        for (what, uid_of_login, process) in table {
+            let event = of_login(&engine, user, uid, &join(uid_of_login, &[process]));
+            assert_eq!(conflict(event), Conflict::Untrusted, "{user}, {what}");
+        }
+    }
+    assert_eq!(state(&engine, "bob"), bob, "nobody else's");
+    assert_eq!(engine.all().len(), 2, "and no account is made");
+}
+
+fn what_ends_trust_ends_sessions<E: Engine>() {
+    type Act<'a, E> = &'a dyn Fn(&E, &Account);
+    let change = |engine: &E, edit: &dyn Fn(&mut Account, &mut State)| {
+        engine
+            .change(USER, &mut |account: &mut Account, state: &mut State| {
+                edit(account, state);
+                Ok(())
+            })
+            .unwrap();
+    };
+    let guess = |engine: &E, alice: &Account, from: u8| {
+        let source = Source::new(Some([203, 0, 113, from].into()));
+        engine.commit(alice, &Change::Fail { guess: Guess::Code, source }, NOW).unwrap();
+    };
+    let table: [(&str, bool, Act<'_, E>); 9] = [
+        ("nothing", true, &|_, _| {}),
+        ("four guesses", true, &|engine, alice| (0..4).for_each(|_| guess(engine, alice, 1))),
+        ("five guesses", false, &|engine, alice| (0..5).for_each(|_| guess(engine, alice, 1))),
+        ("fifty from everywhere", false, &|engine, alice| (0..50).for_each(|n| guess(engine, alice, n))),
+        ("other logins", true, &|engine, alice| drop(engine.commit(alice, &prove(7), NOW).unwrap())),
+        ("a change of nothing", true, &|engine, _| change(engine, &|_, _| {})),
+        ("another app", false, &|engine, _| {
+            change(engine, &|account, _| account.factors.apps.push(common::app(2)));
+        }),
+        ("an administrator", false, &|engine, _| change(engine, &|_, state| state.distrust_all())),
+        ("a reset", false, &|engine, _| engine.reset(USER).unwrap()),
+    ];
+    for (what, outlived, act) in table {
+        let engine = E::new();
+        let alice = log_in(&engine);
+        act(&engine, &alice);
+        let event = of_login(&engine, "root", Some(0), &join(UID, &[MINE]));
+        assert_eq!(matches!(event, Event::Committed(_)), outlived, "{what}: {event:?}");
+    }
+}
+
+/// What one login set up: an app of its own, and a number if a code came back from it.
+fn set_up(login: u8, phone: Option<u8>) -> Enrolment {
+    let seed = common::seed(login);
+    let (_, recovery) = seed.recovery_codes();
+    let app = NewApp { secret: seed.app_secret(), shape: common::SHAPE, step: NOW / STEP, recovery };
+    let number = Number::parse(common::PHONE, None).unwrap();
+    let phone = phone.map(|code| NewPhone { number, tag: [code; 32] });
+    Enrolment { app: Some(app), phone }
+}
+
+fn enroll_in_login(engine: &impl Engine, user: &str, uid: Option<u32>, enrolment: &Enrolment) -> Event {
+    let (policy, request) = (common::policy(Mode::Enforce), common::request_of(user, uid));
+    engine.enroll(&policy, &request, enrolment, NOW)
+}
+
+fn what_was_set_up_in_a_login_counts<E: Engine>() {
+    let engine = E::new();
+    committed(enroll_in_login(&engine, USER, Some(UID), &set_up(1, None)));
+    let (alice, state) = engine.account(USER).unwrap().unwrap();
+    assert_eq!((alice.uid, state.last_step(0)), (UID, Some(NOW / STEP)));
+    assert_eq!(alice.factors.apps[0].secret, common::seed(1).app_secret());
+    // With a number, in a login whose messages are counted, and a session from before there was a factor.
+    let policy = common::policy_of(Mode::Enforce, &[Method::App, Method::Sms]);
+    let request = common::request_of("bob", Some(1002));
+    let mut login = engine.login(&policy, &request);
+    login.read();
+    let before = [Change::Grace, Change::Open(vec![MINE]), send(7, common::PHONE)];
+    before.iter().for_each(|change| drop(committed(login.commit(change, NOW))));
+    let read = engine.account("bob").unwrap().unwrap().0;
+    committed(engine.enroll(&policy, &request, &set_up(2, Some(7)), NOW));
+    let (bob, state) = engine.account("bob").unwrap().unwrap();
+    assert_eq!((bob.factors.apps.len(), bob.factors.phone.unwrap().confirmed), (1, Some(NOW)));
+    assert!(state.has_grace_begun() && !state.trusts_anything());
+    assert_eq!(engine.commit(&read, &prove_sent(7), NOW), changed(), "a login from before");
+}
+
+fn what_was_set_up_counts_for_who_has_no_factor_only<E: Engine>() {
+    let unconfirmed = || Factors { phone: Some(common::phone()), ..Factors::default() };
+    let Factors { keys, ssh_keys, .. } = common::key_factors();
+    let table = [
+        ("an app", Factors { apps: vec![common::app(1)], ..Factors::default() }, false),
+        ("a key", Factors { keys, ..Factors::default() }, false),
+        ("an SSH key", Factors { ssh_keys, ..Factors::default() }, false),
+        ("a number", unconfirmed(), true),
+        ("a mailbox", Factors { addresses: vec![common::mailbox()], ..Factors::default() }, true),
+        ("nothing", Factors::default(), true),
+    ];
+    for (meanwhile, factors, kept) in table {
+        let engine = E::new();
+        engine.add(USER, UID).unwrap();
+        give_factors(&engine, factors);
+        let before = everything(&engine);
+        let event = enroll_in_login(&engine, USER, Some(UID), &set_up(1, None));
+        if kept {
+            committed(event);
+        } else {
+            assert_eq!(conflict(event), Conflict::Changed, "{meanwhile}");
+            assert_eq!(everything(&engine), before, "{meanwhile}");
+        }
+    }
+    let engine = E::new();
+    engine.add(USER, UID).unwrap();
+    let before = everything(&engine);
+    let event = enroll_in_login(&engine, USER, Some(3000), &set_up(1, None));
+    assert_eq!(conflict(event), Conflict::Changed, "another's account");
+    for (user, uid) in [(USER, None), ("mallory", None), ("bob", Some(UID))] {
+        let event = enroll_in_login(&engine, user, uid, &set_up(1, None));
+        assert!(matches!(event, Event::Failed), "{user} {uid:?}: {event:?}");
+    }
+    for (sent, expected) in [(8, Conflict::Superseded), (7, Conflict::Expired)] {
+        let alice = engine.account(USER).unwrap().unwrap().0;
+        engine.commit(&alice, &send(sent, common::PHONE), NOW - VALID_FOR - 60 * u64::from(sent)).unwrap();
+        let alone = Enrolment { app: None, ..set_up(1, Some(7)) };
+        let event = enroll_in_login(&engine, USER, Some(UID), &alone);
+        assert_eq!(conflict(event), expected);
+        assert_eq!(engine.account(USER).unwrap().unwrap().0.factors, Factors::default());
+    }
+    assert_eq!(before.len(), engine.all().len());
+}
+
+fn two_who_set_up_at_once_leave_one_secret<E: Engine>() {
+    let engine = E::new();
+    for (user, uid, has_account) in [(USER, UID, false), ("bob", 1002, true)] {
+        if has_account {
+            engine.add(user, uid).unwrap();
+        }
+        let enrolments: Vec<Enrolment> =
+            (0..THREADS).map(|n| set_up(u8::try_from(n).unwrap(), None)).collect();
+        let of = |n: u64| &enrolments[usize::try_from(n).unwrap()];
+        let events = race(|n| enroll_in_login(&engine, user, Some(uid), of(n)));
+        let winners: Vec<usize> =
+            (0..events.len()).filter(|n| matches!(events[*n], Event::Committed(_))).collect();
+        assert_eq!(winners.len(), 1, "{events:?}");
+        let lost = events.into_iter().filter(|event| !matches!(event, Event::Committed(_)));
+        lost.for_each(|event| assert_eq!(conflict(event), Conflict::Changed));
+        let factors = engine.account(user).unwrap().unwrap().0.factors;
+        let won = enrolments[winners[0]].app.clone().unwrap();
+        let secrets: Vec<Secret> = factors.apps.into_iter().map(|app| app.secret).collect();
+        assert_eq!((secrets, factors.recovery), (vec![won.secret], Some(won.recovery)));
+    }
+}
+
+fn bypass(until: u64) -> Bypass {
+    Bypass { code: common::recovery_set(3), until, reason: "a lost phone".into() }
+}
+
+fn pass_by() -> Change {
+    Change::Prove { proof: Proof::Bypass(common::recovery_set(3)), source: home(), typos: 0 }
+}
+
+/// Of those with an account, factors or not, locked or not; and of one of the logins that race for it.
+fn a_bypass_opens_one_login<E: Engine>() {
+    // Far beyond what any clock of the tests says.
+    const UNTIL: u64 = NOW + 100 * 365 * 86_400;
+    let engine = E::new();
+    let alice = enroll(&engine);
+    engine.add("bob", 1002).unwrap();
+    (0..5).for_each(|_| drop(engine.commit(&alice, &fail(Guess::Code), NOW).unwrap()));
+    assert_eq!(conflict(of_login(&engine, USER, Some(UID), &pass_by())), Conflict::Used, "there is none");
+    for (user, uid) in [(USER, UID), ("bob", 1002)] {
+        for _ in 0..3 {
+            let open = &mut |_: &mut Account, state: &mut State| {
+                state.set_bypass(Some(bypass(UNTIL)));
+                Ok(())
+            };
+            engine.change(user, open).unwrap();
+            let events = race(|_| of_login(&engine, user, Some(uid), &pass_by()));
+            let opened = events.iter().filter(|event| matches!(event, Event::Committed(_))).count();
+            assert_eq!(opened, 1, "{user}: {events:?}");
+            assert_eq!(state(&engine, user).bypass(NOW), None);
+        }
+    }
+    let locked = engine.account(USER).unwrap().unwrap();
+    assert_eq!(locked.1.failures_in_all(NOW), 5, "and forgives nothing");
+    engine
+        .change(USER, &mut |_, state| {
+            state.set_bypass(Some(bypass(UNTIL)));
+            Ok(())
+        })
+        .unwrap();
+    engine.reset(USER).unwrap();
+    assert_eq!(state(&engine, USER).bypass(NOW), None, "a reset closes it");
+}
+
 /// Logins and administrators at once: no step is lost, none admits twice.
 fn a_change_loses_no_login<E: Engine>() {
     let engine = E::new();
@@ -918,6 +1235,15 @@ macro_rules! suite {
             a_change_of_factors_ends_trust
             an_administrator_ends_trust
             guesses_end_trust
+            a_login_without_a_factor_makes_an_account
+            a_login_makes_no_account_for_anybody_else
+            logins_at_once_make_one_account
+            a_session_is_of_whose_login_it_was
+            what_ends_trust_ends_sessions
+            what_was_set_up_in_a_login_counts
+            what_was_set_up_counts_for_who_has_no_factor_only
+            two_who_set_up_at_once_leave_one_secret
+            a_bypass_opens_one_login
         }
     };
 }

@@ -17,13 +17,14 @@ use nix::sys::stat::Mode as FileMode;
 use nix::unistd::mkfifo;
 use rusqlite::Connection;
 use std::fs::{self, File, Permissions};
+use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use twofa::account::{
-    Account, App, Cap, Change, Conflict, Factors, Guess, Limits, Lock, Proof, SendLimits, Source, Spent,
-    State,
+    Account, App, Cap, Change, Conflict, Device, Factors, Guess, Limits, Lock, Process, Proof, SendLimits,
+    Session, Source, Spent, State,
 };
 use twofa::config::Paths;
 use twofa::login::Event;
@@ -296,16 +297,16 @@ fn a_torn_slot_leaves_the_old_or_the_new_state() {
         let torn = [&new[..length], &old[length..]].concat();
         steps(&torn, length > last, format!("{length} bytes"));
     }
-    // What is written of a slot is in its first four sectors.
+    // What is written of a slot is in its first six sectors.
     let written = last % SLOT_BYTES / SECTOR + 1;
-    assert_eq!(written, 4);
+    assert_eq!(written, 6);
     for sectors in 0u32..1 << written {
         let mut torn = old.clone();
         for sector in (0..written).filter(|sector| sectors >> sector & 1 == 1) {
             let range = base + sector * SECTOR..base + (sector + 1) * SECTOR;
             torn[range.clone()].copy_from_slice(&new[range]);
         }
-        steps(&torn, sectors == 15, format!("sectors {sectors:08b}"));
+        steps(&torn, sectors == 63, format!("sectors {sectors:08b}"));
     }
     // The next login overwrites what is torn.
     fs::write(site.record(UID), [&new[..base + 1000], &old[base + 1000..]].concat()).unwrap();
@@ -946,6 +947,74 @@ fn write_factors(site: &Site, text: &[u8]) {
     site.sql().execute("UPDATE account SET factors = ?1 WHERE name = 'alice'", [sealed]).unwrap();
 }
 
+/// Puts these bytes in place of the state of alice, as much as a version wrote that knew of no sessions.
+fn write_state(site: &Site, state: &[u8]) {
+    const WRITTEN: usize = 2048;
+    let mut text = [&[1], state].concat();
+    text.resize(WRITTEN - 24 - 24 - 16, 0);
+    let header = [*b"twofa st", 9u64.to_le_bytes(), generation(site, USER).to_le_bytes()].concat();
+    let place = [&b"state"[..], &UID.to_le_bytes(), &header].concat();
+    let mut record = fs::read(site.record(UID)).unwrap();
+    record[..WRITTEN].copy_from_slice(&[&header[..], &seal(site, &place, &text)].concat());
+    overwrite(&site.record(UID), &record);
+}
+
+/// The state of a version before there were roll-outs, sessions and bypasses: none of them is there, and a login stores
+/// what there is now.
+#[test]
+fn a_state_without_sessions_is_read_and_written_anew() {
+    let site = Site::new();
+    let account = site.read(USER).unwrap().unwrap().0;
+    let device = Device::new(common::address(), Some([1; 32]), &[]).unwrap();
+    let spent = [Spent { app: 1, step: 7 }];
+    let challenge = Some(([3u8; 32], NOW + 60, 3u8));
+    let failures: &[(Source, u8, u64, u8, u64)] = &[];
+    let state = (
+        (NOW, &spent[..], 0b1u16, failures, 0u16, 0u64),
+        (challenge, &[NOW][..], &[(1u8, 5u32, false)][..]),
+        &[(&device, NOW, NOW + 3600, None::<[u8; 8]>)][..],
+    );
+    write_state(&site, &postcard::to_allocvec(&state).unwrap());
+    let old = site.read(USER).unwrap().unwrap().1;
+    assert_eq!((old.last_step(1), old.recovery_left(3), old.devices(NOW).count()), (Some(7), 2, 1));
+    assert_eq!((old.has_grace_begun(), old.observed(), old.bypass(NOW)), (false, (0, 0), None));
+    let process = Process { pid: 4711, start: 1, boot: [1; 8] };
+    let session = Session { uid: UID, processes: vec![process] };
+    let join = Change::Prove { proof: Proof::Session(session), source: home(), typos: 0 };
+    assert_eq!(old.apply(&join, &LIMITS, NOW), Err(Conflict::Untrusted));
+    let store = Store::open(&site.paths).unwrap();
+    store.commit(&account, &Change::Open(vec![process]), &LIMITS, NOW).unwrap();
+    store.commit(&account, &join, &LIMITS, NOW).unwrap();
+    let sent = Change::Prove { proof: Proof::Sent([3; 32]), source: home(), typos: 0 };
+    store.commit(&account, &sent, &LIMITS, NOW).unwrap();
+    assert_eq!(site.log_in(7), Err("used".into()));
+    assert_eq!(site.log_in(8), Ok(Some(8)));
+    assert_eq!(site.read(USER).unwrap().unwrap().1.devices(NOW).count(), 1);
+}
+
+/// As much as the version before could write: all lists full, all numbers as long as they can be.
+#[test]
+fn a_full_state_of_an_earlier_version_is_read() {
+    let site = Site::new();
+    let spent: Vec<Spent> = (0..8).map(|app| Spent { app, step: u64::MAX }).collect();
+    let address = |n: u16| IpAddr::from([0x2001, 0xdb8, n, u16::MAX, 0, 0, 0, 0]);
+    let failures: Vec<_> = (0..16)
+        .map(|n| (Source::new(Some(address(n))), u8::MAX, u64::MAX - 1, u8::MAX, u64::MAX - 1))
+        .collect();
+    let counters: Vec<_> = (0..8u8).map(|key| (key, u32::MAX, true)).collect();
+    let device = |n: u16| Device::new(address(n), Some([u8::MAX; 32]), &[]).unwrap();
+    let devices: Vec<_> = (0..8).map(|n| (device(n), NOW, u64::MAX, Some([u8::MAX; 8]))).collect();
+    let state = (
+        (NOW, &spent, u16::MAX, &failures, u16::MAX, u64::MAX),
+        (Some(([u8::MAX; 32], u64::MAX, u8::MAX)), vec![u64::MAX; 20]),
+        (&counters, &devices),
+    );
+    write_state(&site, &postcard::to_allocvec(&state).unwrap());
+    let state = site.read(USER).unwrap().unwrap().1;
+    assert_eq!((state.last_step(7), state.is_suspended(7)), (Some(u64::MAX), true));
+    assert_eq!((state.devices(NOW).count(), state.has_grace_begun(), state.observed().0), (8, false, 0));
+}
+
 /// What a version wrote that knew of no sent codes reads as it was meant: no telephone, no code, no message.
 #[test]
 fn what_an_earlier_version_wrote_is_read() {
@@ -956,15 +1025,7 @@ fn what_an_earlier_version_wrote_is_read() {
     let failures = [(home(), 2u8, NOW, 1u8, NOW + 900)];
     let spent = [Spent { app: 1, step: 7 }];
     let state = (NOW, &spent[..], 0b101u16, &failures[..], 3u16, NOW);
-    let mut text = vec![1];
-    text.extend(postcard::to_allocvec(&state).unwrap());
-    text.resize(3072 - 24 - 24 - 16, 0);
-    let generation = generation(&site, USER);
-    let header = [*b"twofa st", 9u64.to_le_bytes(), generation.to_le_bytes()].concat();
-    let place = [&b"state"[..], &UID.to_le_bytes(), &header].concat();
-    let mut record = fs::read(site.record(UID)).unwrap();
-    record[..3072].copy_from_slice(&[&header[..], &seal(&site, &place, &text)].concat());
-    overwrite(&site.record(UID), &record);
+    write_state(&site, &postcard::to_allocvec(&state).unwrap());
     let (account, state) = site.read(USER).unwrap().unwrap();
     assert_eq!(account.factors, factors);
     assert_eq!((state.seen, state.last_step(1), state.recovery_left(3)), (NOW, Some(7), 1));

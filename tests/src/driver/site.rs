@@ -461,7 +461,9 @@ fn first_factor() -> PathBuf {
     beside("examples/libfirst_factor.so", "cargo build -p twofa-tests --examples")
 }
 
-fn preload() -> PathBuf {
+/// What gives a program users and a clock of its own.
+#[must_use]
+pub fn preload() -> PathBuf {
     beside("examples/libinterpose.so", "cargo build -p twofa-tests --examples")
 }
 

@@ -45,6 +45,8 @@ pub struct State {
     /// What the sessions of logins that proved a factor hang on, oldest first.
     processes: Vec<Process>,
     bypass: Option<Bypass>,
+    /// The user had a factor once: a roll-out is not for such.
+    had_factor: bool,
 }
 
 /// A device, and from when to when it is trusted: nothing makes it longer.
@@ -252,6 +254,30 @@ impl State {
         self.bypass = bypass;
     }
 
+    /// Takes down that this user has a factor, or had one that is taken away.
+    pub fn note_factors(&mut self, before: &Factors, after: &Factors) {
+        let lost = |had: bool, has: bool| had && !has;
+        self.had_factor |= !before.prove_nothing() || !after.prove_nothing();
+        self.had_factor |= lost(before.phone.is_some(), after.phone.is_some());
+        self.had_factor |= lost(!before.addresses.is_empty(), !after.addresses.is_empty());
+    }
+
+    /// What outlasts a reset: the highest time seen, and how far the roll-out got.
+    pub fn inherit(&mut self, old: &Self) {
+        self.seen = old.seen;
+        self.grace_since = old.grace_since;
+        self.had_factor |= old.had_factor;
+    }
+
+    /// For who cannot be told from somebody who had one.
+    pub fn presume_factor(&mut self) {
+        self.had_factor = true;
+    }
+
+    pub fn had_factor(&self) -> bool {
+        self.had_factor
+    }
+
     /// Whether the days without a factor have begun, and perhaps ended.
     pub fn has_grace_begun(&self) -> bool {
         self.grace_since > 0
@@ -260,7 +286,16 @@ impl State {
     /// Until when a user without a factor is let in, of `days` in seconds. A clock set back gives none back.
     pub fn grace_until(&self, days: u64, now: u64) -> Option<u64> {
         let until = self.grace_since.saturating_add(days);
-        (self.grace_since > 0 && self.seen.max(now) < until).then_some(until)
+        // Days that begin in the future began by a wrong clock, and would have no end.
+        let has_begun = self.grace_since > 0 && self.grace_since <= now.saturating_add(CLOCK_LEAD);
+        (has_begun && self.seen.max(now) < until).then_some(until)
+    }
+
+    /// Whether days of `days` in seconds, or a bypass, have ended, and no change was made since.
+    pub fn has_ended_unseen(&self, days: u64, now: u64) -> bool {
+        let grace = Some(self.grace_since).filter(|since| *since > 0).map(|since| since.saturating_add(days));
+        let bypass = self.bypass.as_ref().map(|bypass| bypass.until);
+        [grace, bypass].into_iter().flatten().any(|until| self.seen < until && until <= now)
     }
 
     /// How many codes of a set of `total` are left.
@@ -522,6 +557,7 @@ pub(crate) mod tests {
                 until: u64::MAX,
                 reason: "x".repeat(MAX_REASON),
             }),
+            had_factor: true,
         }
     }
 

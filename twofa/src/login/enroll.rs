@@ -44,7 +44,7 @@ impl Reply {
             _ => {}
         }
         let typed = Zeroizing::new(String::from_utf8_lossy(typed).trim().to_string());
-        match typed.to_ascii_lowercase().as_str() {
+        match Zeroizing::new(typed.to_ascii_lowercase()).as_str() {
             "later" => Self::Later,
             "text" => Self::Text,
             "saved" => Self::Saved,
@@ -144,6 +144,8 @@ impl Login<'_> {
             (Stage::Saved(app), Event::Replied(reply)) if reply != Reply::Later => {
                 self.once_more(Stage::Saved(app), set_up, Notice::NotSaved)
             }
+            // The app shows codes by now, and none of them will count.
+            (Stage::Saved(_), Event::Replied(Reply::Later) | Event::NoAnswer) => self.give_up(*set_up),
             (_, Event::Replied(Reply::Later)) => self.end_set_up(*set_up, None),
             (stage @ (Stage::AppCode | Stage::Number), Event::Replied(Reply::Method(method))) => {
                 match (&self.prompt, method) {
@@ -177,6 +179,10 @@ impl Login<'_> {
                 let notice = Notice::TooSoon { seconds, elsewhere: false, word: "resend" };
                 self.once_more(Stage::NumberCode(number), set_up, notice)
             }
+            (Stage::Counting(_), Event::Conflict(Conflict::TooSoon(seconds))) => {
+                let notice = Notice::TooSoon { seconds, elsewhere: true, word: "the number" };
+                self.once_more(Stage::Number, set_up, notice)
+            }
             (Stage::Counting(_), Event::Conflict(Conflict::Capped(_))) => {
                 self.end_set_up(*set_up, Some(Notice::Capped))
             }
@@ -189,7 +195,7 @@ impl Login<'_> {
             }
             (Stage::NumberCode(number), Event::Replied(Reply::Resend)) => self.count_new(number, set_up),
             (Stage::NumberCode(number), Event::Replied(Reply::Typed(typed))) => {
-                self.confirm(number, &typed, set_up)
+                self.confirm(number, &typed, set_up, now)
             }
             (stage @ (Stage::AppCode | Stage::Number | Stage::NumberCode(_)), Event::Replied(_)) => {
                 self.once_more(stage, set_up, Notice::NotOffered)
@@ -207,7 +213,7 @@ impl Login<'_> {
         if set_up.tries < TRIES {
             return self.ask_for(stage, set_up, Some(notice));
         }
-        self.end_set_up(*set_up, Some(Notice::NotSetUp))
+        self.give_up(*set_up)
     }
 
     /// A wish, which is no try.
@@ -216,7 +222,7 @@ impl Login<'_> {
         if self.words < MAX_WORDS {
             return self.ask_for(stage, set_up, notice);
         }
-        self.end_set_up(*set_up, Some(Notice::NotSetUp))
+        self.give_up(*set_up)
     }
 
     fn app_to_scan(&self, qr: bool) -> AppToScan {
@@ -269,6 +275,7 @@ impl Login<'_> {
     fn deliver_new(&mut self, number: Number, set_up: Box<SetUp>, now: u64) -> Step {
         let count = self.sent;
         self.sent = count.saturating_add(1);
+        self.last_sent = Some(now);
         self.live = Some(Live { method: Method::Sms, number: count, tries: SENT_TRIES });
         let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
         let to = Recipient::Phone(number.clone());
@@ -283,19 +290,28 @@ impl Login<'_> {
         })
     }
 
-    fn confirm(&mut self, number: Number, typed: &str, mut set_up: Box<SetUp>) -> Step {
+    fn confirm(&mut self, number: Number, typed: &str, mut set_up: Box<SetUp>, now: u64) -> Step {
         let code = Answer::parse(typed.as_bytes(), None);
         let tag = match (self.live, &code) {
             (Some(live), Answer::Code(digits)) => self.is_sent(live, digits),
             _ => None,
         };
+        let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
+        let is_late = self.last_sent.is_none_or(|sent| now >= sent.saturating_add(valid_for));
         match tag {
+            Some(_) if is_late => self.once_more(Stage::NumberCode(number), set_up, Notice::Expired),
             Some(tag) => {
                 set_up.done.phone = Some(NewPhone { number, tag });
                 self.end_set_up(*set_up, None)
             }
             None => self.once_more(Stage::NumberCode(number), set_up, Notice::WrongCode),
         }
+    }
+
+    /// Says so where nothing was set up: what is done of it counts all the same.
+    fn give_up(&mut self, set_up: SetUp) -> Step {
+        let notice = set_up.done.is_empty().then_some(Notice::NotSetUp);
+        self.end_set_up(set_up, notice)
     }
 
     /// Lets in, with what was set up so far.
@@ -315,5 +331,73 @@ fn why(admission: &Admission) -> Option<Notice> {
         Admission::NotYet { from } => Some(Notice::NotYet { from: *from }),
         Admission::Grace { until } => Some(Notice::Grace { until: *until }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Reply {
+        Reply::Typed(Zeroizing::new(text.into()))
+    }
+
+    #[test]
+    fn a_reply_is_sorted_by_what_it_can_mean() {
+        let table: [(&[u8], Reply); 29] = [
+            (b"", Reply::Later),
+            (b" \t\r\n", Reply::Later),
+            (b"correct horse", Reply::Later),
+            (b"later", Reply::Later),
+            (b" LATER\n", Reply::Later),
+            (b"Correct horse", typed("Correct horse")),
+            (b"correct horse ", typed("correct horse")),
+            (b"\x08\n\r\x7fINCORRECT", Reply::Fake),
+            (b"\x08\n\r\x7fINC", Reply::Fake),
+            (b"\x08\n\r\x7fINCORRECT\x08\n\r", Reply::Fake),
+            (b"\x08\n\r\x7fCORRECT", typed("\x08\n\r\x7fCORRECT")),
+            (b"app", Reply::Method(Method::App)),
+            (b" SmS ", Reply::Method(Method::Sms)),
+            (b"E-Mail", Reply::Method(Method::Email)),
+            (b"key", Reply::Method(Method::Key)),
+            (b"ReSend", Reply::Resend),
+            (b"Text", Reply::Text),
+            (b"\tsaved ", Reply::Saved),
+            (b"SAVED", Reply::Saved),
+            (b"saved.", typed("saved.")),
+            (b"not saved", typed("not saved")),
+            (b"savedsaved", typed("savedsaved")),
+            (b"123456", typed("123456")),
+            (b" 123 456 ", typed("123 456")),
+            (b"+48 600 000 123", typed("+48 600 000 123")),
+            (b"0123-4567-89AB-CDEF-GHJK-MNPQ", typed("0123-4567-89AB-CDEF-GHJK-MNPQ")),
+            (b"sa\0ved", typed("sa\0ved")),
+            (b"\xff\xfesaved", typed("\u{fffd}\u{fffd}saved")),
+            ("\u{ff53}aved".as_bytes(), typed("\u{ff53}aved")),
+        ];
+        for (input, expected) in table {
+            assert_eq!(Reply::parse(input, Some(b"correct horse")), expected, "{}", input.escape_ascii());
+        }
+        assert_eq!(Reply::parse(b"correct horse", None), typed("correct horse"));
+        assert_eq!(Reply::parse(b"", Some(b"")), Reply::Later);
+        // A password is one first, whatever else it is.
+        for password in [&b"saved"[..], b"123456", b"sms"] {
+            assert_eq!(Reply::parse(password, Some(password)), Reply::Later);
+        }
+    }
+
+    /// More than PAM carries, whatever it is made of.
+    #[test]
+    fn a_long_reply_is_neither_a_word_nor_a_code_nor_a_number() {
+        for byte in [b'1', b'+', b'x', 0, 0xff] {
+            let reply = Reply::parse(&[byte; 10_000], None);
+            let Reply::Typed(typed) = reply else {
+                panic!("{byte} {reply:?}");
+            };
+            assert!(matches!(Answer::parse(typed.as_bytes(), None), Answer::Malformed), "{byte}");
+            assert!(Number::parse(&typed, None).is_err(), "{byte}");
+        }
+        let long = [b"saved".as_slice(), &[b'!'; 10_000]].concat();
+        assert!(matches!(Reply::parse(&long, Some(&long)), Reply::Typed(_)));
     }
 }

@@ -24,13 +24,17 @@ pub enum Phase {
 impl Policy {
     /// Where the roll-out stands for somebody with this account, or none.
     pub fn phase(&self, known: Option<(&Account, &State)>, now: u64) -> Phase {
-        let had_none = known.is_none_or(|(account, _)| account.factors.prove_nothing());
+        let had_none =
+            |(account, state): (&Account, &State)| account.factors.prove_nothing() && !state.had_factor();
+        let had_none = known.is_none_or(had_none);
         if !had_none || !self.clock_is_sound(now) {
             return Phase::Over;
         }
         let days = self.rollout.grace;
+        // What was seen to be over stays over when the clock is set back.
+        let seen = known.map_or(now, |(_, state)| state.seen.max(now));
         match known.map(|(_, state)| state).filter(|state| state.has_grace_begun()) {
-            _ if now < self.rollout.from => Phase::NotYet { from: self.rollout.from },
+            _ if seen < self.rollout.from => Phase::NotYet { from: self.rollout.from },
             None if days > 0 => Phase::GraceToCome,
             Some(state) => state.grace_until(days, now).map_or(Phase::Over, |until| Phase::Grace { until }),
             None => Phase::Over,
@@ -47,6 +51,12 @@ impl Login<'_> {
         now: u64,
     ) -> Step {
         self.has_phone = known.is_some_and(|(account, _)| account.factors.phone.is_some());
+        // What is seen to end has ended, also for a clock that is set back later: that is written down first.
+        let ended = |(_, state): (&Account, &State)| state.has_ended_unseen(self.policy.rollout.grace, now);
+        if self.has_first_factor() && self.policy.clock_is_sound(now) && known.is_some_and(ended) {
+            self.stage = Stage::Registering;
+            return Step::Commit(Change::Register);
+        }
         match (self.policy.phase(known, now), self.policy.mode) {
             (Phase::NotYet { from }, _) => self.offer_set_up(Admission::NotYet { from }),
             // Whoever only knows a name starts no grace, and none ends for want of a password.
@@ -64,6 +74,15 @@ impl Login<'_> {
                 Step::Commit(Change::Grace)
             }
             (Phase::Over, _) => self.meet_nobody(Refusal::NotEnrolled, decoy, now),
+        }
+    }
+
+    /// Whether this login needs no proof.
+    pub(super) fn lets_in(&self, known: (&Account, &State), now: u64) -> bool {
+        match self.policy.phase(Some(known), now) {
+            Phase::NotYet { .. } => true,
+            Phase::GraceToCome | Phase::Grace { .. } => self.has_first_factor(),
+            Phase::Over => false,
         }
     }
 

@@ -78,6 +78,7 @@ impl Store {
         let mut state = slot.state.clone();
         let before = account.factors.clone();
         let done = change(&mut account, &mut state)?;
+        state.note_factors(&before, &account.factors);
         if account.factors != before {
             state.distrust_all();
         }
@@ -96,13 +97,19 @@ impl Store {
     /// When there is no such user or the store cannot take it; then nothing changed.
     pub fn reset(&mut self, user: &str) -> Result<(), Error> {
         self.renew(user, |edit, sealer| {
-            let kept = match edit.find(user, sealer) {
+            let mut state = State::default();
+            let before = match edit.find(user, sealer) {
                 Ok(Some(account)) => account.factors,
-                Ok(None) | Err(Error::BrokenAccount(_)) => Factors::default(),
+                Ok(None) | Err(Error::BrokenAccount(_)) => {
+                    state.presume_factor();
+                    Factors::default()
+                }
                 Err(error) => return Err(error),
             };
-            let Factors { phone, addresses, .. } = kept;
-            Ok((Factors { phone, addresses, ..Factors::default() }, State::default()))
+            let Factors { phone, addresses, .. } = before.clone();
+            let after = Factors { phone, addresses, ..Factors::default() };
+            state.note_factors(&before, &after);
+            Ok((after, state))
         })
     }
 
@@ -117,6 +124,7 @@ impl Store {
         self.renew(user, |edit, sealer| {
             let account = edit.find(user, sealer)?.ok_or_else(|| Error::NoUser(user.into()))?;
             let mut state = State::default();
+            state.presume_factor();
             for app in &account.factors.apps {
                 // Two steps ahead: the widest skew there is.
                 state.set_last_step(app.id, now / u64::from(app.shape.step) + 2);
@@ -142,10 +150,12 @@ impl Store {
         let account = Account { user: user.into(), uid, generation: new_generation()?, factors };
         match held.as_ref().map(|record| (record, record.read(before))) {
             Some((record, Ok(slot))) => {
-                state.seen = slot.state.seen;
+                state.inherit(&slot.state);
                 record.write(&slot, account.generation, &state)?;
             }
             Some((_, Err(Error::BrokenRecord(_)))) | None => {
+                // Nobody knows, and nobody is let in for that.
+                state.presume_factor();
                 let record = record::new(account.owner(), &state, &self.sealer)?;
                 trusted::replace(&record::path(&self.records, uid), &record, 0o600)?;
             }

@@ -1,12 +1,15 @@
 //! The store as one login needs it: `ports::Store`.
 
-use super::record::Record;
+use super::record::{Record, refuse_beyond_limit};
 use super::{DECOY, DECOY_UID, Error, NotCommitted, Store};
 use crate::account::{Account, Change, Conflict, Enrolment, Proof, State};
 use crate::config::Paths;
 use crate::login::Event;
 use crate::policy::{Policy, Request};
-use crate::{ports, system};
+use crate::{ports, system, trusted};
+
+/// By how much the database grows at most when one account is added.
+const ROOM: u64 = 1024 * 1024;
 
 /// The store as one login sees it: it opens when the login first needs it.
 pub struct LoginStore<'a> {
@@ -27,7 +30,7 @@ impl<'a> LoginStore<'a> {
         let same = self.request.known.as_ref().is_some_and(|known| known.uid == account.uid);
         let can_prove =
             || !self.policy.methods_of(&account.factors).is_empty() || state.bypass(system::now()).is_some();
-        same && can_prove()
+        same && account.user == self.request.user && can_prove()
     }
 
     /// Why the store failed, for the log.
@@ -43,6 +46,7 @@ impl<'a> LoginStore<'a> {
         };
         let mut store = Store::open(self.paths)?;
         if store.account(user)?.is_none() {
+            self.refuse_small_files()?;
             // Another login of this user may have been first: what counts is what is there then.
             let _ = Store::open_to_change(self.paths)?.add(user, known.uid);
             store = Store::open(self.paths)?;
@@ -62,27 +66,34 @@ impl<'a> LoginStore<'a> {
         store.commit(&account, change, &self.policy.limits, now)
     }
 
-    /// Keeps what the user set up in this login, which is through now.
-    pub fn enroll(&mut self, enrolment: &Enrolment, now: u64) -> Event {
-        let kept = self.keep(enrolment, now);
-        self.event(kept)
-    }
-
-    fn keep(&self, enrolment: &Enrolment, now: u64) -> Result<State, NotCommitted> {
+    /// Keeps what the user set up in this login, which is through now, and returns what was kept.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was.
+    pub fn enroll(&self, enrolment: &Enrolment, now: u64) -> Result<Enrolment, NotCommitted> {
         let (user, Some(known)) = (&self.request.user, &self.request.known) else {
             return Err(Error::NoUser(self.request.user.clone()).into());
         };
+        self.refuse_small_files()?;
         let mut store = Store::open_to_change(self.paths)?;
         if store.account(user)?.is_none() {
             let _ = store.add(user, known.uid);
         }
         store.change(user, |account, state| {
-            if account.uid != known.uid {
+            let has_factor = !self.policy.methods_of(&account.factors).is_empty();
+            if account.uid != known.uid || has_factor {
                 return Err(Conflict::Changed.into());
             }
-            enrolment.keep(account, state, &self.policy.limits, now)?;
-            Ok::<_, NotCommitted>(state.clone())
+            Ok::<_, NotCommitted>(enrolment.keep(account, state, &self.policy.limits, now)?)
         })
+    }
+
+    /// Beyond the caller's limit the kernel would kill it, and at su it is a user's own limit.
+    fn refuse_small_files(&self) -> Result<(), Error> {
+        let io = |error| Error::File(trusted::Error::Io(self.paths.database.clone(), error));
+        let length = std::fs::metadata(&self.paths.database).map_err(io)?.len();
+        refuse_beyond_limit(length.saturating_add(ROOM)).map_err(io)
     }
 
     fn event(&mut self, committed: Result<State, NotCommitted>) -> Event {
@@ -102,7 +113,13 @@ impl<'a> LoginStore<'a> {
 impl ports::Store for LoginStore<'_> {
     fn read(&mut self) -> Event {
         let read = Store::open(self.paths).and_then(|store| {
-            let found = store.account(&self.request.user)?;
+            // An account of this uid by another name is nobody else's to begin anew.
+            let uid = self.request.known.as_ref().map_or(DECOY_UID, |known| known.uid);
+            let by_uid = store.accounts.name(uid)?;
+            let found = match (store.account(&self.request.user)?, by_uid) {
+                (None, Some(other)) => store.account(&other)?,
+                (found, _) => found,
+            };
             if found.is_none() {
                 // The work of reading somebody's state, so that the time to the prompt tells nothing.
                 let _ = Record::open(&store.records, DECOY_UID, &store.sealer)?.read(DECOY.generation);

@@ -152,7 +152,7 @@ impl Store {
         let slot = record.read(account.generation)?;
         let next = slot.state.apply(change, limits, now).map_err(NotCommitted::Conflict)?;
         if let Change::Send { number, .. } = change {
-            self.count_send(number.as_ref(), limits, now)?;
+            self.count_send(number.as_ref(), account, limits, now)?;
         }
         record.write(&slot, account.generation, &next)?;
         Ok(next)
@@ -160,8 +160,17 @@ impl Store {
 
     /// Counts a message for its number and for the host, before the user's own count is stored: a kill in between
     /// counts one too many and sends none.
-    fn count_send(&self, number: Option<&Number>, limits: &Limits, now: u64) -> Result<(), NotCommitted> {
-        let tag = number.and_then(|number| self.sealer.tag("number", number.as_str()).first_chunk().copied());
+    fn count_send(
+        &self,
+        number: Option<&Number>,
+        account: &Account,
+        limits: &Limits,
+        now: u64,
+    ) -> Result<(), NotCommitted> {
+        // A number that somebody types in is counted apart: it may be another user's, who needs it to log in.
+        let is_own = |number: &Number| account.factors.phone.as_ref().is_some_and(|own| own.to == *number);
+        let purpose = |number: &Number| if is_own(number) { "number" } else { "new number" };
+        let tag = number.and_then(|to| self.sealer.tag(purpose(to), to.as_str()).first_chunk().copied());
         let counted = sends::count(&self.records, tag, &limits.sends, now)?;
         counted.map_err(NotCommitted::Conflict)
     }

@@ -31,6 +31,8 @@ const MAGIC: &[u8; 8] = b"twofa st";
 const HEADER_BYTES: usize = 24;
 /// What is written of a slot; the rest is room for what a state may hold one day.
 const WRITTEN_BYTES: usize = 3072;
+/// What was written of it before a state could hold as much.
+const WRITTEN_BEFORE: usize = 2048;
 /// The state as bytes has to fit this.
 const TEXT_BYTES: usize = WRITTEN_BYTES - HEADER_BYTES - NONCE_BYTES - TAG_BYTES;
 /// The encoding of `State` inside; a newer one is refused.
@@ -169,7 +171,11 @@ fn encode(owner: Owner, sequence: u64, state: &State, sealer: &Sealer) -> Result
 
 /// The state in `slot`, if it is whole and belongs to `owner`.
 fn decode(owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
-    let (header, sealed) = slot.get(..WRITTEN_BYTES)?.split_first_chunk::<HEADER_BYTES>()?;
+    [WRITTEN_BYTES, WRITTEN_BEFORE].into_iter().find_map(|written| open(owner, slot.get(..written)?, sealer))
+}
+
+fn open(owner: Owner, written: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
+    let (header, sealed) = written.split_first_chunk::<HEADER_BYTES>()?;
     let sequence = claimed_sequence(header)?;
     // What the header says is believed only as far as the seal confirms it.
     if *header != self::header(owner.generation, sequence) {
@@ -178,7 +184,9 @@ fn decode(owner: Owner, slot: &[u8], sealer: &Sealer) -> Option<(u64, State)> {
     let text = sealer.open(&place(owner, header), sealed)?;
     let (encoding, text) = text.split_first()?;
     (*encoding == ENCODING).then_some(())?;
-    let (state, _padding) = postcard::take_from_bytes(text).ok()?;
+    // A full state of an earlier version has no room for the zeros that mean none of what came later.
+    let padded = Zeroizing::new([text, &[0; 16]].concat());
+    let (state, _padding) = postcard::take_from_bytes(&padded).ok()?;
     Some((sequence, state))
 }
 

@@ -207,7 +207,7 @@ impl Faulty<'_> {
         let seed = &self.scene.seed;
         let to = Recipient::Phone(common::phone().to);
         let until = now + VALID_FOR;
-        Delivery { method: Sms, to, code: seed.sent_code(0), until, id: seed.message_id(0) }
+        Delivery { method: Sms, to, code: seed.sent_code(0), enrolls: false, until, id: seed.message_id(0) }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The rules of codes, held against every step of a sequence.
 
-use super::{Broken, Letter, RIGHT, Scene, VALID_FOR, is_about_sending, is_account, judged, rival, rule};
+use super::{
+    Broken, Letter, RIGHT, Scene, VALID_FOR, is_about_sending, is_account, is_counted, judged, rival, rule,
+};
 use crate::common::{self, LIMITS, MASKED, NOW, SENDS, UID};
 use twofa::account::{Account, Cap, Change, Conflict, Guess, Lock, Proof, Source, State};
 use twofa::code::{Answer, Tag, Word};
@@ -40,6 +42,8 @@ pub(super) struct History<'a> {
     pub(super) overtaken: bool,
     /// Something happened after which nobody is admitted any more.
     doomed: bool,
+    /// That it would be refused is counted.
+    counted: bool,
 }
 
 /// What the rules want next, unless an answer is stored or the login is over.
@@ -69,6 +73,7 @@ impl<'a> History<'a> {
             stored: None,
             overtaken: false,
             doomed: false,
+            counted: false,
         }
     }
 
@@ -292,6 +297,9 @@ impl<'a> History<'a> {
             Prompt::Pin { or } => (Some(Key), *or),
             Prompt::Recovery { or, .. } => (or.first().copied(), or.get(1).copied()),
             Prompt::Trust { .. } => return Err("who claims no device is offered no trust"),
+            Prompt::NewApp { .. } | Prompt::Saved | Prompt::NewPhone { .. } | Prompt::NewPhoneCode { .. } => {
+                return Err("without a roll-out nothing is set up");
+            }
         };
         let has = first.into_iter().chain(or).all(|method| self.methods.contains(&method));
         rule(has, "a prompt offers what this user can use")
@@ -379,6 +387,21 @@ impl<'a> History<'a> {
                 | Notice::KeySuspended
                 | Notice::Trusted { .. },
             ) => false,
+            // Of a roll-out, of what is set up in it, and of a bypass.
+            Some(
+                Notice::NotYet { .. }
+                | Notice::Grace { .. }
+                | Notice::SetUp { .. }
+                | Notice::App(_)
+                | Notice::RecoveryCodes(_)
+                | Notice::NewCodeWrong
+                | Notice::NotSaved
+                | Notice::BadNumber(_)
+                | Notice::NotSetUp
+                | Notice::BypassSpent
+                | Notice::Enrolled(_)
+                | Notice::NotKept,
+            ) => false,
         };
         rule(holds, "a notice tells what is stored, and nothing else")
     }
@@ -394,7 +417,10 @@ impl<'a> History<'a> {
         }
     }
 
-    fn judge_change(&self, event: &Event, change: &Change, due: Option<&Due>) -> Result<(), Broken> {
+    fn judge_change(&mut self, event: &Event, change: &Change, due: Option<&Due>) -> Result<(), Broken> {
+        if *change == Change::Observe {
+            return self.judge_observation();
+        }
         if let Change::Send { tag, valid_for, number, earlier, .. } = change {
             self.judge_count(event, due, *tag, *valid_for, number.is_some())?;
             return rule(usize::from(*earlier) == self.sent.len(), "a login says how many codes it had");
@@ -434,8 +460,21 @@ impl<'a> History<'a> {
             }
             Change::Suspend(_) => Err("without keys none is suspended"),
             Change::Trust(_) => Err("who claims no device is offered no trust"),
+            Change::Register => Err("whom no code can be sent to gets no account"),
+            Change::Grace => Err("without a roll-out no days begin"),
+            Change::Open(_) => Err("where no session asks none is known"),
+            Change::Observe => Err("what would be refused is counted once"),
             Change::Send { .. } | Change::Unlock => Err("a login unlocks nothing"),
         }
+    }
+
+    /// It is over then, whatever comes of it.
+    fn judge_observation(&mut self) -> Result<(), Broken> {
+        let over = matches!(self.last, Some(Step::Finish { .. }));
+        rule(self.mode() == Mode::Observe, "only observe mode counts what it would refuse")?;
+        rule(!self.counted && !over, "what would be refused is counted once")?;
+        (self.counted, self.doomed) = (true, true);
+        Ok(())
     }
 
     /// Whether it answers the last step, and is not the store's to say.
@@ -517,6 +556,7 @@ impl<'a> History<'a> {
             delivery.code == seed.sent_code(earlier) || delivery.id == seed.message_id(earlier)
         });
         rule(!earlier, "no code is sent twice")?;
+        rule(!delivery.enrolls, "without a roll-out nothing is set up")?;
         rule(delivery.until == self.now + VALID_FOR, "a code is good for as long as the policy says")?;
         let to = match delivery.method {
             Email => Recipient::Mail(vec![common::mailbox().to]),
@@ -539,8 +579,11 @@ impl<'a> History<'a> {
             | (Verdict::Admit(Admission::Recovery { .. }), Some(Proof::Recovery(_))) => {
                 rule(proven, "a proof is an enrolled user's")
             }
-            (Verdict::Admit(Admission::Observed(_)), _) => {
-                rule(self.mode() == Mode::Observe, "only observe mode lets pass what it would refuse")
+            (Verdict::Admit(Admission::Observed(refusal)), _) => {
+                let over = matches!(self.last, Some(Step::Finish { .. }));
+                let due = is_counted(&self.scene.request, *refusal);
+                rule(self.mode() == Mode::Observe, "only observe mode lets pass what it would refuse")?;
+                rule(over || self.counted == due, "what would be refused is counted once")
             }
             (Verdict::Admit(_), _) => Err("only a stored proof admits"),
             (Verdict::NotConcerned, _) => Err("a listed service is concerned"),
@@ -556,9 +599,8 @@ impl<'a> History<'a> {
     fn is_refusal(&self, step: &Step) -> bool {
         match step {
             Step::Finish { verdict: Verdict::Refuse(refusal), .. } => self.may_refuse(*refusal),
-            Step::Finish { verdict: Verdict::Admit(Admission::Observed(_)), .. } => {
-                self.mode() == Mode::Observe
-            }
+            Step::Finish { verdict: Verdict::Admit(Admission::Observed(_)), .. }
+            | Step::Commit(Change::Observe) => self.mode() == Mode::Observe,
             _ => false,
         }
     }

@@ -1,8 +1,8 @@
 //! Security keys, with the rules that only they have. What a login says between its steps is held by those of codes.
 
 use super::{
-    Broken, Letter, Machine, Scene, Tally, Violation, account, alphabet, found, is_about_sending, letter,
-    locked_state, recovery, rule,
+    Broken, Letter, Machine, Scene, Tally, Violation, account, alphabet, found, is_about_sending, is_counted,
+    letter, locked_state, recovery, rule,
 };
 use crate::common::{self, LIMITS, NOW, UID};
 use std::collections::HashMap;
@@ -36,6 +36,8 @@ struct KeyWatch<'a> {
     wishes: u8,
     /// Something happened after which nobody is admitted any more.
     doomed: bool,
+    /// That it would be refused is counted; and whether that is so because there is nothing to ask for.
+    counted: Option<bool>,
 }
 
 /// What the rules about keys want next.
@@ -67,6 +69,7 @@ impl<'a> KeyWatch<'a> {
             sent: 0,
             wishes: 0,
             doomed: false,
+            counted: None,
         }
     }
 
@@ -253,6 +256,11 @@ impl<'a> KeyWatch<'a> {
         match step {
             Step::Read => rule(matches!(event, Event::Begin) && self.last.is_none(), "only a begin reads")?,
             Step::Ask { prompt, .. } => self.judge_prompt(event, prompt)?,
+            Step::Commit(Change::Observe) => {
+                rule(self.observes() && self.counted.is_none(), "what would be refused is counted once")?;
+                self.counted = Some(due == Due::Observe);
+                self.doomed = true;
+            }
             Step::Commit(change) => self.judge_change(event, change)?,
             Step::Deliver(_) => {
                 let counted = matches!(self.last, Some(Step::Commit(Change::Send { .. })));
@@ -268,6 +276,7 @@ impl<'a> KeyWatch<'a> {
         let refuses = matches!(
             step,
             Step::Finish { verdict: Verdict::Refuse(_) | Verdict::Admit(Admission::Observed(_)), .. }
+                | Step::Commit(Change::Observe)
         );
         rule(!self.doomed || refuses, "what was lost refuses, at once")?;
         self.last = Some(step.clone());
@@ -275,8 +284,8 @@ impl<'a> KeyWatch<'a> {
     }
 
     fn judge_due(&self, due: &Due, step: &Step) -> Result<(), Broken> {
-        let observed = |refusal: &Refusal| !self.enrolled || *refusal == Refusal::KeyNeeded;
         match (due, step) {
+            (Due::Observe, Step::Commit(Change::Observe)) => Ok(()),
             (Due::Anything, _) | (Due::Touch, Step::Touch { .. }) | (Due::Suspend(_), _) => Ok(()),
             (Due::Prove, Step::Commit(Change::Prove { .. })) => Ok(()),
             (Due::Ask(due, due_prompt), Step::Ask { notice, prompt }) => {
@@ -284,11 +293,16 @@ impl<'a> KeyWatch<'a> {
                 rule(due_prompt == prompt, "another prompt is due")
             }
             (Due::Observe, Step::Finish { verdict: Verdict::Admit(Admission::Observed(refusal)), .. }) => {
-                rule(observed(refusal), "what is observed is what would be refused")
+                rule(self.is_observed(*refusal), "what is observed is what would be refused")
             }
             (Due::Observe, _) => Err("observe mode asks who can answer"),
             _ => Err("another step is due"),
         }
+    }
+
+    /// With nothing to ask for.
+    fn is_observed(&self, refusal: Refusal) -> bool {
+        !self.enrolled || refusal == Refusal::KeyNeeded
     }
 
     /// Whether the last prompt, if there is one, offers this method.
@@ -305,6 +319,9 @@ impl<'a> KeyWatch<'a> {
             Prompt::App { .. } => named.push(App),
             Prompt::Recovery { .. } => {}
             Prompt::Trust { .. } => return Err("who claims no device is offered no trust"),
+            Prompt::NewApp { .. } | Prompt::Saved | Prompt::NewPhone { .. } | Prompt::NewPhoneCode { .. } => {
+                return Err("without a roll-out nothing is set up");
+            }
         }
         let needed = match (&self.last, event) {
             (Some(Step::Touch { touch, .. }), Event::Touched(Touched::PinRequired(_))) => touch.pin.is_none(),
@@ -426,8 +443,12 @@ impl<'a> KeyWatch<'a> {
             | (Verdict::Admit(Admission::Recovery { .. }), Some(Proof::Recovery(_))) => {
                 rule(!self.doomed && self.enrolled, "a proof is an enrolled user's")
             }
-            (Verdict::Admit(Admission::Observed(_)), _) => {
-                rule(self.observes(), "only observe mode lets pass what it would refuse")
+            (Verdict::Admit(Admission::Observed(refusal)), _) => {
+                rule(self.observes(), "only observe mode lets pass what it would refuse")?;
+                let counted = self.counted.is_some() == is_counted(&self.scene.request, *refusal);
+                rule(counted, "what would be refused is counted once")?;
+                let asked = self.counted == Some(true);
+                rule(!asked || self.is_observed(*refusal), "what is observed is what would be refused")
             }
             (Verdict::Refuse(refusal), _) => {
                 rule(!self.observes() || *refusal == Refusal::Fake, "observe mode refuses nobody")
@@ -443,6 +464,9 @@ fn offers(prompt: &Prompt) -> Vec<Method> {
         Prompt::App { or } | Prompt::Sent { or, .. } | Prompt::Pin { or } => or.iter().copied().collect(),
         Prompt::Recovery { or, .. } => or.clone(),
         Prompt::Trust { .. } => vec![],
+        Prompt::NewApp { .. } | Prompt::Saved | Prompt::NewPhone { .. } | Prompt::NewPhoneCode { .. } => {
+            vec![]
+        }
     }
 }
 
@@ -665,10 +689,10 @@ fn only_a_key_that_was_shown_admits() {
     let table: [Case<'_>; 13] = [
         ("local", Mode::Enforce, &[Key], &local, (10_762_156_985, 86_712_660)),
         ("local, with PIN", Mode::Enforce, &[Key], &local_with_pin, (10_965_942_997, 72_284_886)),
-        ("local, with PIN, observed", Mode::Observe, &[Key], &local_with_pin, (5_652_490_763, 72_279_972)),
+        ("local, with PIN, observed", Mode::Observe, &[Key], &local_with_pin, (270_338_007_427, 72_279_972)),
         ("local, nobody", Mode::Enforce, &[Key], &unknown, (17_267_426_719, 0)),
         ("remote", Mode::Enforce, &[Key], &nothing, (2_432_045, 17_496)),
-        ("remote, observed", Mode::Observe, &[Key], &nothing, (314_921, 3_888)),
+        ("remote, observed", Mode::Observe, &[Key], &nothing, (15_374_737, 3_888)),
         ("by SSH", Mode::Enforce, &[Key], &by_ssh, (1_645_295, 7_794)),
         ("by another SSH key", Mode::Enforce, &[Key], &by_another, (2_432_045, 17_496)),
         ("local, with PIN", Mode::Enforce, &[Key, Sms], &local_with_pin, (29_654_203_213, 309_003_132)),
