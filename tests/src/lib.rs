@@ -16,6 +16,7 @@ pub mod driver;
 pub mod gateway;
 pub mod mailbox;
 pub mod namespace;
+pub mod peers;
 pub mod qr;
 pub mod root;
 pub mod setup;

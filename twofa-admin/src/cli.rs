@@ -1,5 +1,6 @@
 //! The command line. What is typed here is also the help, and what man page and completions are made of.
 
+use crate::import::GoogleSource;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::net::{AddrParseError, IpAddr};
@@ -59,6 +60,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RecoveryCommand,
     },
+    /// Take over the factors that users have with another module
+    Import {
+        #[command(subcommand)]
+        command: ImportCommand,
+    },
     /// The way of all users to a second factor
     Rollout {
         #[command(subcommand)]
@@ -100,6 +106,70 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TestCommand,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ImportCommand {
+    /// State files of google-authenticator, ~/.google_authenticator
+    GoogleAuthenticator {
+        #[command(flatten)]
+        from: GoogleSource,
+        /// Whose FILE is
+        #[arg(long, value_name = "NAME", requires = "file", conflicts_with_all = ["dir", "homes"])]
+        user: Option<String>,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// The users' file of pam_oath
+    Oath {
+        file: PathBuf,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        removal: Removal,
+    },
+    /// A mapping of pam_u2f, such as /etc/u2f_mappings
+    U2f {
+        file: PathBuf,
+        /// What pam_u2f's origin= said; pam:// and this host's name when absent
+        #[arg(long)]
+        origin: Option<String>,
+        /// What pam_u2f's appid= said; the origin when absent
+        #[arg(long)]
+        appid: Option<String>,
+        #[command(flatten)]
+        how: How,
+        #[command(flatten)]
+        removal: Removal,
+    },
+}
+
+impl ImportCommand {
+    pub(crate) fn how(&self) -> &How {
+        match self {
+            Self::GoogleAuthenticator { how, .. } | Self::Oath { how, .. } | Self::U2f { how, .. } => how,
+        }
+    }
+}
+
+/// How much is done of what the report says.
+#[derive(Args)]
+pub(crate) struct How {
+    /// Only say what would be done
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Removal {
+    /// Then remove from the files what was taken over
+    #[arg(long)]
+    pub(crate) remove_source: bool,
 }
 
 #[derive(Subcommand)]
@@ -295,6 +365,28 @@ pub(crate) enum UserCommand {
         #[arg(long, conflicts_with = "email")]
         no_email: bool,
     },
+    /// Give many users accounts, numbers and addresses, all of one list; factors stay as they are
+    ///
+    /// The list is CSV with a header (user,phone,email; several addresses with blanks between) or JSON as `user export`
+    /// makes it. Users with an account are given the number and addresses of the list; what it leaves out stays.
+    Import {
+        /// The list, or - for stdin
+        file: PathBuf,
+        /// What it is, when its name does not end in .csv or .json
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<ListFormat>,
+        /// Also when two users have one number
+        #[arg(long)]
+        shared_ok: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Print all users with numbers and addresses, as `user import` reads them
+    Export {
+        /// CSV when absent
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<ListFormat>,
+    },
     /// List all accounts
     List,
     /// Show one account
@@ -409,6 +501,12 @@ pub(crate) enum EnrollCommand {
         /// The one address the user has already when absent
         address: Option<String>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    Csv,
+    Json,
 }
 
 #[derive(Subcommand)]

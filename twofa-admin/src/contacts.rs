@@ -35,6 +35,20 @@ impl Contacts {
         Ok(Self { phone, addresses })
     }
 
+    /// Those of a list, where nothing is said of each; no number is an empty one.
+    pub(crate) fn read(config: &Config, phone: &str, emails: &[String]) -> Result<Self, Error> {
+        let phone = if phone.is_empty() { None } else { Some(read_number(config, phone)?) };
+        let addresses = emails.iter().map(|typed| address(typed)).collect::<Result<Vec<_>, _>>()?;
+        if addresses.len() > MAX_ADDRESSES {
+            return Err(Error::refused(format!("{MAX_ADDRESSES} addresses are the most"), ""));
+        }
+        Ok(Self { phone, addresses })
+    }
+
+    pub(crate) fn number(&self) -> Option<&Number> {
+        self.phone.as_ref()
+    }
+
     /// A new account has what the policy's methods need.
     pub(crate) fn refuse_missing(&self, config: &Config, user: &str) -> Result<(), Error> {
         let policy = &config.policy;
@@ -89,17 +103,32 @@ impl Contacts {
 
 /// A number that the policy lets codes be sent to. What was read into one without a country code is said.
 pub(crate) fn number(terminal: &mut Terminal, config: &Config, typed: &str) -> Result<Number, Error> {
+    let number = parse_number(config, typed)?;
+    if !["+", "00"].iter().any(|start| typed.trim().starts_with(start)) {
+        terminal.note(&format!("Read as {}.", number.as_str()));
+    }
+    refuse_prefix(config, &number)?;
+    Ok(number)
+}
+
+fn read_number(config: &Config, typed: &str) -> Result<Number, Error> {
+    let number = parse_number(config, typed)?;
+    refuse_prefix(config, &number)?;
+    Ok(number)
+}
+
+fn parse_number(config: &Config, typed: &str) -> Result<Number, Error> {
     let sms = config.policy.sms.as_ref();
-    let number = Number::parse(typed, sms.and_then(|sms| sms.country.as_ref())).map_err(|fault| {
+    Number::parse(typed, sms.and_then(|sms| sms.country.as_ref())).map_err(|fault| {
         Error::refused(
             format!("`{}` {fault}", table::printable(typed)),
             "Write a number with its country code, as in \"+48 600 000 123\".",
         )
-    })?;
-    if !["+", "00"].iter().any(|start| typed.trim().starts_with(start)) {
-        terminal.note(&format!("Read as {}.", number.as_str()));
-    }
-    match sms {
+    })
+}
+
+fn refuse_prefix(config: &Config, number: &Number) -> Result<(), Error> {
+    match config.policy.sms.as_ref() {
         Some(sms) if !number.starts_with_any(&sms.prefixes) => {
             let allowed: Vec<_> = sms.prefixes.iter().map(Prefix::as_str).collect();
             Err(Error::refused(
@@ -111,7 +140,7 @@ pub(crate) fn number(terminal: &mut Terminal, config: &Config, typed: &str) -> R
                 "If it should, add the country to sms.prefixes with `twofa-admin policy set`.",
             ))
         }
-        _ => Ok(number),
+        _ => Ok(()),
     }
 }
 

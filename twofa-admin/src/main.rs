@@ -3,15 +3,18 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod bulk;
 mod bypass;
 mod cli;
 mod contacts;
 mod context;
+mod csv;
 mod doubts;
 mod enroll;
 mod error;
 mod exempt;
 mod explain;
+mod import;
 mod init;
 mod keys;
 mod last_login;
@@ -19,6 +22,7 @@ mod manual;
 mod metrics;
 mod missing;
 mod policy;
+mod progress;
 mod recovery;
 mod rollout;
 mod send;
@@ -83,6 +87,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
         Command::User { command } => users::run(&mut context, command),
         Command::Enroll { command } => enroll::run(&mut context, command),
         Command::Recovery { command } => recovery::run(&mut context, command),
+        Command::Import { command } => import::run(&mut context, command),
         Command::Rollout { command } => rollout::run(&mut context, &command),
         Command::Exempt { command } => exempt::run(&mut context, command),
         Command::Trust { command } => trust::run(&mut context, command),

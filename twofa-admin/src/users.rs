@@ -4,7 +4,7 @@ use crate::cli::{ContactArguments, UserCommand};
 use crate::contacts::{self, Contacts};
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, bypass, missing, table};
+use crate::{Outcome, bulk, bypass, missing, table};
 use twofa::account::{Account, Change, Conflict, Factors, State};
 use twofa::admin::{ContactReport, KeyReport, UserReport};
 use twofa::policy::Known;
@@ -17,6 +17,10 @@ pub(crate) fn run(context: &mut Context, command: UserCommand) -> Result<Outcome
         UserCommand::Set { user, contacts, no_phone, no_email } => {
             contacts::set(context, &user, &contacts, no_phone, no_email)
         }
+        UserCommand::Import { file, format, shared_ok, how } => {
+            bulk::import(context, &file, format, shared_ok, &how)
+        }
+        UserCommand::Export { format } => bulk::export(context, format),
         UserCommand::List => list(context),
         UserCommand::Show { user } => show(context, &user),
         UserCommand::Reset { user, yes } => reset(context, &user, yes),
@@ -53,6 +57,38 @@ pub(crate) fn seen(store: &Store, user: &str) -> Result<(Account, State), Error>
             ),
             format!("If this is another person, run `twofa-admin user remove {user}` first."),
         )),
+    }
+}
+
+/// Why the second name of a uid has no account.
+pub(crate) fn shared_uid(uid: u32, other: &str) -> String {
+    format!("uid {uid} has an account, as {other}")
+}
+
+/// The account of one user of a list, as it is or as it would be made, and its generation if it is there; or why the
+/// user is passed over.
+pub(crate) fn listed(store: &Store, user: &str) -> Result<Result<(Account, Option<u64>), String>, Error> {
+    let Some(known) = system::user(user, [].into_iter())? else {
+        return Ok(Err("this host has no such user".into()));
+    };
+    use store::Error::{BrokenAccount, BrokenRecord, NoRecord};
+    match store.account(user) {
+        Ok(Some((account, _))) if account.uid != known.uid => {
+            Ok(Err(format!("the account is of uid {}", account.uid)))
+        }
+        Ok(Some((account, _))) => {
+            let seen = account.generation;
+            Ok(Ok((account, Some(seen))))
+        }
+        Ok(None) => {
+            if let Some(other) = store.name(known.uid)? {
+                return Ok(Err(shared_uid(known.uid, &other)));
+            }
+            let (user, factors) = (user.into(), Factors::default());
+            Ok(Ok((Account { user, uid: known.uid, generation: 0, factors }, None)))
+        }
+        Err(error @ (BrokenAccount(_) | NoRecord(_) | BrokenRecord(_))) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -465,8 +465,12 @@ enum OfferName {
     Always,
 }
 
-/// What credentials are made for. It looks like a host's name and is none: hosts are renamed.
+/// What credentials are made for. It looks like a host's name and is none: hosts are renamed. Those that pam_u2f made
+/// are for `pam://` and the host's name of then, which may have capitals.
 struct RpId(String);
+
+/// `pam://` and the longest name of a host (`HOST_NAME_MAX`).
+const MAX_RP_ID: usize = 70;
 
 impl Default for RpId {
     fn default() -> Self {
@@ -477,12 +481,12 @@ impl Default for RpId {
 impl<'de> Deserialize<'de> for RpId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        let is_letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:_".contains(&b);
-        let fine = (1..=64).contains(&name.len()) && name.bytes().all(is_letter);
+        let is_letter = |b: u8| b.is_ascii_alphanumeric() || b"-.:_/".contains(&b);
+        let fine = (1..=MAX_RP_ID).contains(&name.len()) && name.bytes().all(is_letter);
         if fine {
             Ok(Self(name))
         } else {
-            Err(D::Error::custom("must have 1 to 64 letters a-z, digits or -.:_"))
+            Err(D::Error::custom("must have 1 to 70 letters a-z, digits or -.:_/"))
         }
     }
 }
@@ -808,6 +812,16 @@ mod tests {
 
     /// From a copy that may be stale, only what asks for more is taken without the broken file's word.
     #[test]
+    fn what_pam_u2f_made_keys_for_can_be_named() {
+        for name in ["twofa", "pam://Server.example", "https://login.example:8443", &"x".repeat(70)] {
+            let config = parse(&format!("{MINIMAL}[key]\nrp_id = \"{name}\"\n")).unwrap();
+            assert_eq!(config.policy.key.rp_id, name);
+        }
+        let long = format!("{MINIMAL}[key]\nrp_id = \"{}\"\n", "x".repeat(71));
+        assert!(parse(&long).is_err());
+    }
+
+    #[test]
     fn a_stale_copy_lets_nobody_off() {
         let copy = "version = 1\nmode = \"off\"\nmethods = [\"app\"]\nservices = [\"sshd\"]\n\
                     [[exempt]]\nuser = \"a\"\nreason = \"r\"\nuntil = 2027-01-15\n\
@@ -1003,8 +1017,8 @@ mod tests {
             ("[sms]\nhook = \"/h\"\nprefixes = [\"+48\"]\ncountry = \"PL\"", "must be + and digits"),
             ("[email]\nhook = \"/h\"\ndefault_address = \"root\"", "is no e-mail address"),
             ("[email]\nhook = \"/h\"\ndefault_address = \"a@b\\nBcc: c@d\"", "is no plain e-mail address"),
-            ("[key]\nrp_id = \"\"", "must have 1 to 64 letters"),
-            ("[key]\nrp_id = \"Host Name\"", "must have 1 to 64 letters"),
+            ("[key]\nrp_id = \"\"", "must have 1 to 70 letters"),
+            ("[key]\nrp_id = \"Host Name\"", "must have 1 to 70 letters"),
             ("[key]\npin = \"yes\"", "expected a boolean"),
             (
                 "[trust]\nduration = \"2 days\"",

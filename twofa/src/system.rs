@@ -234,6 +234,21 @@ pub fn passwd() -> Result<String, LookupError> {
     Ok(String::from_utf8_lossy(&run.stdout).into_owned())
 }
 
+/// Lets this process have so many files open, if the hard limit bears it; else that limit is the error.
+///
+/// # Errors
+///
+/// The hard limit.
+pub(crate) fn allow_open_files(count: u64) -> Result<(), u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|_| 0u64)?;
+    if count <= soft {
+        return Ok(());
+    }
+    let raised = count <= hard && setrlimit(Resource::RLIMIT_NOFILE, count, hard).is_ok();
+    if raised { Ok(()) } else { Err(hard) }
+}
+
 /// More than any program says that is asked here.
 const MAX_OUTPUT: usize = 1024 * 1024;
 

@@ -30,7 +30,7 @@ use twofa::config::Paths;
 use twofa::login::Event;
 use twofa::policy::Mode;
 use twofa::ports::Store as _;
-use twofa::store::{Error, LoginStore, NotCommitted, RECORD_BYTES, SLOT_BYTES, Store};
+use twofa::store::{Changed, Error, LoginStore, NotCommitted, RECORD_BYTES, SLOT_BYTES, Store};
 
 const BOB: u32 = UID + 1;
 /// An entry of the ring: sequence, time, tag of the number.
@@ -645,6 +645,80 @@ fn many_users_are_added_or_none() {
     site.admin().for_each(|found| users.push(found.unwrap().0.uid)).unwrap();
     assert_eq!(users.len(), names.len() + 2);
     assert!(users.is_sorted_by(|one, next| one < next));
+}
+
+/// Adds an app to alice, bob and carol, who has no account yet; fails at this place.
+fn change_three(site: &Site, fails_at: Option<usize>) -> Result<(), Error> {
+    let seen = |user| Some(generation(site, user));
+    let users = [(USER, UID, seen(USER)), ("bob", BOB, seen("bob")), ("carol", 1003, None)];
+    let users = users.map(|(user, uid, seen)| Changed { user, uid, seen });
+    site.admin().change_all(&users, |place, account, state| {
+        assert_eq!(account.user, users[place].user);
+        account.factors.apps.push(App { label: "imported".into(), ..common::app(7) });
+        state.set_last_step(7, 70);
+        if fails_at == Some(place) { Err(Error::NoRandom) } else { Ok(()) }
+    })
+}
+
+/// Who has an account and who has none, factors and state.
+#[test]
+fn many_users_are_changed_or_none() {
+    let site = Site::new();
+    assert_eq!(site.log_in(40), Ok(Some(40)));
+    let shown = |user: &str| {
+        site.read(user)
+            .unwrap()
+            .map(|(account, state)| (account.factors.apps.len(), state.last_step(1), state.last_step(7)))
+    };
+    let old = [Some((1, Some(40), None)), Some((1, None, None)), None];
+    for place in 0..3 {
+        assert!(matches!(change_three(&site, Some(place)), Err(Error::NoRandom)));
+        assert_eq!([USER, "bob", "carol"].map(shown), old, "{place}");
+    }
+    // What a change was thought out for is there no longer.
+    let stale = [Changed { user: "bob", uid: BOB, seen: Some(generation(&site, USER)) }];
+    let changed = site.admin().change_all(&stale, |_, _, _| Ok::<_, Error>(()));
+    assert!(matches!(changed, Err(Error::Changed(user)) if user == "bob"));
+    let taken = [Changed { user: "mallory", uid: UID, seen: None }];
+    let changed = site.admin().change_all(&taken, |_, _, _| Ok::<_, Error>(()));
+    assert!(matches!(changed, Err(Error::UidTaken { .. })));
+    change_three(&site, None).unwrap();
+    let new = [Some((2, Some(40), Some(70))), Some((2, None, Some(70))), Some((1, None, Some(70)))];
+    assert_eq!([USER, "bob", "carol"].map(shown), new);
+    assert_eq!(mode_of(&site.record(1003)), 0o600);
+    assert_eq!(site.log_in(41), Ok(Some(41)));
+}
+
+/// The database is what counts: killed right before its commit, all users are as they were, and log in.
+#[test]
+fn a_killed_change_of_many_is_tried_again() {
+    let site = Site::new();
+    assert_eq!(site.log_in(40), Ok(Some(40)));
+    let database = fs::read(&site.paths.database).unwrap();
+    change_three(&site, None).unwrap();
+    overwrite(&site.paths.database, &database);
+    assert_eq!(site.read(USER).unwrap().unwrap().1.last_step(1), Some(40));
+    assert_eq!(site.read("bob").unwrap().unwrap().1.last_step(7), None);
+    assert!(site.read("carol").unwrap().is_none());
+    assert_eq!(site.log_in(41), Ok(Some(41)));
+    change_three(&site, None).unwrap();
+    let state = site.read(USER).unwrap().unwrap().1;
+    assert_eq!((state.last_step(1), state.last_step(7)), (Some(41), Some(70)));
+}
+
+/// A login in between could overwrite what is about to count.
+#[test]
+fn logins_of_users_who_are_changed_wait() {
+    let site = Site::new();
+    let users = [Changed { user: USER, uid: UID, seen: Some(generation(&site, USER)) }];
+    let mut login = None;
+    let changed = site.admin().change_all(&users, |_, _, _| {
+        login = Some(site.log_in(40));
+        Ok::<_, Error>(())
+    });
+    changed.unwrap();
+    assert!(login.unwrap().unwrap_err().contains("is held by another process"));
+    assert_eq!(site.log_in(40), Ok(Some(40)));
 }
 
 /// An import of a whole company: logins go on meanwhile, up to its last write.

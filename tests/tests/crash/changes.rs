@@ -115,6 +115,87 @@ fn enrolling_a_new_user_killed_at_every_write() {
     });
 }
 
+/// One file for a user who has an account and one who has none: both are taken over, or neither is.
+#[test]
+fn an_import_killed_at_every_write() {
+    let site = Site::new();
+    let (first, other) = (site.enroll("root"), site.enroll("daemon"));
+    assert_eq!(login(&site, "root", &first.secret, -5), SUCCESS);
+    let secrets = [90_004, 90_005].map(code::secret);
+    let hex =
+        |secret: &str| code::base32(secret).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let [old, new] = [0, 1].map(|at: usize| hex(&secrets[at]));
+    let file = site.path("users.oath");
+    site::write(&file, 0o600, format!("HOTP/T30 root - {old}\nHOTP/T30 bin - {new}\n").as_bytes());
+    let file = file.to_string_lossy().into_owned();
+    let arguments = ["import", "oath", &file, "--yes"];
+    killed_at_every_write(&site, &arguments, "", |_| {
+        expect_others(&site, &other);
+        assert_eq!(login(&site, "root", &first.secret, -5), AUTH_ERR, "a used code stays used");
+        assert_eq!(login(&site, "root", &first.secret, 0), SUCCESS, "the first app");
+        // What could have been used elsewhere until now is used.
+        assert_eq!(login(&site, "root", &secrets[0], 0), AUTH_ERR, "a code of now");
+        let opens = |step| {
+            [("root", 0), ("bin", 1)].map(|(user, at)| login(&site, user, &secrets[at], step) == SUCCESS)
+        };
+        match opens(6) {
+            [true, true] => "new",
+            [false, false] => {
+                site.admin_ok(&arguments, "");
+                assert_eq!(opens(8), [true, true], "taken over the second time");
+                "old"
+            }
+            half => panic!("one without the other: {half:?}"),
+        }
+    });
+}
+
+/// A thousand users of one list, of whom half have accounts: all of it is done, or nothing is.
+#[test]
+fn a_list_of_a_thousand_killed_anywhere() {
+    const KILLS: usize = 10;
+    let site = Site::new();
+    let list = |name: &str, users: usize, prefix: &str| {
+        let line = |number: usize| format!("t{number:06},{prefix}{number:07}\n");
+        let path = site.path(name);
+        site::write(
+            &path,
+            0o600,
+            format!("user,phone\n{}", (0..users).map(line).collect::<String>()).as_bytes(),
+        );
+        path.to_string_lossy().into_owned()
+    };
+    let (first, second) = (list("first.csv", 500, "+4860"), list("second.csv", 1000, "+4861"));
+    site.admin_ok(&["user", "import", &first, "--yes"], "");
+    let before = Snapshot::take(&site);
+    let export = || site.admin_ok(&["user", "export"], "");
+    let old = export();
+    let arguments = ["user", "import", &second, "--yes"];
+    let report = site.path("strace");
+    assert!(site.admin_with(&arguments, "", &inject::watch(&report)).status.success());
+    let new = export();
+    assert_eq!([&old, &new].map(|text| text.lines().count()), [501, 1001]);
+    let calls: Vec<_> =
+        inject::calls(&report).into_iter().filter(|call| inject::changes_something(&call.name)).collect();
+    let mut met = [0, 0];
+    for call in calls.iter().step_by(calls.len() / KILLS) {
+        before.put_back(&site);
+        let output = site.admin_with(&arguments, "", &inject::kill(call));
+        assert_eq!(output.status.signal(), Some(9), "{call:?}: {output:?}");
+        let now = export();
+        assert!(
+            now == old || now == new,
+            "half of it is done: {} lines, killed at {call:?}",
+            now.lines().count()
+        );
+        met[usize::from(now == new)] += 1;
+        expect_sound(&site);
+    }
+    assert!(met.iter().all(|times| *times > 0), "both sides of the change were met: {met:?}");
+    site.admin_ok(&arguments, "");
+    assert_eq!(export(), new, "the second time");
+}
+
 #[test]
 fn new_recovery_codes_killed_at_every_write() {
     let site = Site::new();

@@ -254,6 +254,14 @@ impl State {
         self.bypass = bypass;
     }
 
+    /// An administrator changed the user's factors, or something else.
+    pub fn follow(&mut self, before: &Factors, after: &Factors) {
+        self.note_factors(before, after);
+        if before != after {
+            self.distrust_all();
+        }
+    }
+
     /// Takes down that this user has a factor, or had one that is taken away.
     pub fn note_factors(&mut self, before: &Factors, after: &Factors) {
         let lost = |had: bool, has: bool| had && !has;

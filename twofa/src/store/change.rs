@@ -5,7 +5,20 @@ use super::record::{self, Record};
 use super::seal::Sealer;
 use super::{DECOY_UID, Error, Store, new_generation};
 use crate::account::{Account, Factors, State};
+use crate::system;
 use crate::trusted;
+use std::path::Path;
+
+/// What a command has open besides records.
+const OTHER_FILES: u64 = 64;
+
+/// A user of [`Store::change_all`].
+pub struct Changed<'u> {
+    pub user: &'u str,
+    pub uid: u32,
+    /// The generation that the change was thought out for; no account yet is `None`.
+    pub seen: Option<u64>,
+}
 
 impl Store {
     /// Gives `user` an account without factors.
@@ -78,15 +91,58 @@ impl Store {
         let mut state = slot.state.clone();
         let before = account.factors.clone();
         let done = change(&mut account, &mut state)?;
-        state.note_factors(&before, &account.factors);
-        if account.factors != before {
-            state.distrust_all();
-        }
+        state.follow(&before, &account.factors);
         account.generation = new_generation()?;
         record.write(&slot, account.generation, &state)?;
         edit.update(&account, &self.sealer)?;
         edit.commit()?;
         Ok(done)
+    }
+
+    /// Changes factors and state of many users, of whom some may have no account yet: all or none, whatever happens in
+    /// between. `change` is called once for each, in order, with its place.
+    ///
+    /// It is the commit of the database that counts: until then each record still has the slot that logins go by.
+    /// Logins of these users wait meanwhile, as they could overwrite the other one.
+    ///
+    /// # Errors
+    ///
+    /// When an account is not the one that was seen, or the store cannot take it; then nothing changed.
+    pub fn change_all<E: From<Error>>(
+        &mut self,
+        users: &[Changed<'_>],
+        mut change: impl FnMut(usize, &mut Account, &mut State) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let old = users.iter().filter(|changed| changed.seen.is_some()).count() as u64;
+        system::allow_open_files(old + OTHER_FILES).map_err(Error::TooManyFiles)?;
+        let hold = |changed: &Changed<'_>| match changed.seen {
+            Some(_) => Record::lock(&self.records, changed.uid, &self.sealer).map(Some),
+            None => Ok(None),
+        };
+        let held = users.iter().map(hold).collect::<Result<Vec<_>, Error>>()?;
+        let edit = self.accounts.begin()?;
+        for ((place, changed), record) in users.iter().enumerate().zip(&held) {
+            let user = changed.user;
+            let Some(record) = record else {
+                insert(&edit, &self.records, &self.sealer, changed, |account, state| {
+                    change(place, account, state)
+                })?;
+                continue;
+            };
+            let found = edit.find(user, &self.sealer)?;
+            let same =
+                |account: &Account| account.uid == changed.uid && Some(account.generation) == changed.seen;
+            let mut account = found.filter(same).ok_or_else(|| Error::Changed(user.into()))?;
+            let slot = record.read(account.generation)?;
+            let (mut state, before) = (slot.state.clone(), account.factors.clone());
+            change(place, &mut account, &mut state)?;
+            state.follow(&before, &account.factors);
+            account.generation = new_generation()?;
+            record.write_unsynced(&slot, account.generation, &state)?;
+            edit.update(&account, &self.sealer)?;
+        }
+        trusted::sync_file_system(&self.records).map_err(Error::from)?;
+        Ok(edit.commit()?)
     }
 
     /// Forgets what a user proves a login with, and the state, also when they can no longer be read. The number and
@@ -200,6 +256,15 @@ impl Store {
         })
     }
 
+    /// The user whose account has this uid.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub fn name(&self, uid: u32) -> Result<Option<String>, Error> {
+        self.accounts.name(uid)
+    }
+
     /// Checks the database for damage.
     ///
     /// # Errors
@@ -208,4 +273,27 @@ impl Store {
     pub fn check(&self) -> Result<(), Error> {
         self.accounts.check()
     }
+}
+
+/// Adds a user, with what `change` makes of an empty account.
+fn insert<E: From<Error>>(
+    edit: &Edit<'_>,
+    records: &Path,
+    sealer: &Sealer,
+    new: &Changed<'_>,
+    change: impl FnOnce(&mut Account, &mut State) -> Result<(), E>,
+) -> Result<(), E> {
+    let &Changed { user, uid, .. } = new;
+    if uid == DECOY_UID {
+        return Err(Error::NoUid(user.into()).into());
+    }
+    edit.refuse_taken(user, uid)?;
+    let mut account =
+        Account { user: user.into(), uid, generation: new_generation()?, factors: Factors::default() };
+    let mut state = State::default();
+    change(&mut account, &mut state)?;
+    // No account has this uid: a file of this name is what a killed predecessor left.
+    let bytes = record::new(account.owner(), &state, sealer)?;
+    trusted::replace_unsynced(&record::path(records, uid), &bytes, 0o600).map_err(Error::from)?;
+    Ok(edit.insert(&account, sealer)?)
 }

@@ -39,6 +39,10 @@ pub enum Error {
     NoUser(String),
     /// The uid is -1, which chown(2) and others take for none.
     NoUid(String),
+    /// This user's account is not the one that a change of many was thought out for.
+    Changed(String),
+    /// So many records can be open at once.
+    TooManyFiles(u64),
 }
 
 impl Error {
@@ -71,6 +75,10 @@ impl Error {
                 format!("One uid has one account. Remove it with `twofa-admin user remove {user}`.")
             }
             Self::NoUid(_) => "Give the user a uid below 4294967295.".into(),
+            Self::Changed(_) => "Run the command again.".into(),
+            Self::TooManyFiles(limit) => {
+                format!("Take fewer users at once, or raise the limit of {limit} open files (ulimit -Hn).")
+            }
             Self::NoUser(user) => format!("Add the user with `twofa-admin user add {user}`."),
         }
     }
@@ -103,6 +111,10 @@ impl fmt::Display for Error {
             }
             Self::NoUid(user) => write!(f, "{user} has the uid -1, which is none"),
             Self::NoUser(user) => write!(f, "{user} has no account"),
+            Self::Changed(user) => {
+                write!(f, "{user} was changed by somebody else meanwhile; nothing was changed here")
+            }
+            Self::TooManyFiles(_) => write!(f, "so many accounts cannot be changed at once"),
         }
     }
 }

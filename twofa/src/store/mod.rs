@@ -11,6 +11,7 @@ mod seal;
 mod sends;
 
 pub use audit::{Audit, Verified, trail};
+pub use change::Changed;
 pub use error::{Error, NotCommitted};
 pub use login::LoginStore;
 pub use record::{RECORD_BYTES, SLOT_BYTES};

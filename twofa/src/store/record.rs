@@ -111,12 +111,17 @@ impl<'a> Record<'a> {
     /// Overwrites the other slot, durably, with the state of `generation`. The caller holds the lock, and has
     /// read `current` under it.
     pub(super) fn write(&self, current: &Slot, generation: u64, state: &State) -> Result<(), Error> {
+        self.write_unsynced(current, generation, state)?;
+        self.file.sync_data().map_err(|error| self.io(error))
+    }
+
+    /// [`Record::write`] for many at once; whoever calls it synchronises the file system before it counts.
+    pub(super) fn write_unsynced(&self, current: &Slot, generation: u64, state: &State) -> Result<(), Error> {
         let owner = Owner { uid: self.uid, generation };
         let slot = encode(owner, current.sequence.saturating_add(1), state, self.sealer)?;
         let offset = (1 - current.index) * SLOT_BYTES as u64;
         refuse_beyond_limit(offset + SLOT_BYTES as u64).map_err(|error| self.io(error))?;
-        self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))?;
-        self.file.sync_data().map_err(|error| self.io(error))
+        self.file.write_all_at(&slot, offset).map_err(|error| self.io(error))
     }
 
     fn io(&self, error: io::Error) -> Error {

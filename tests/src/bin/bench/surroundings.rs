@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A /dev of our own: the nodes that programs need, and room for a socket `log`.
@@ -25,7 +25,7 @@ exec "$@"
 
 /// Starts this program again inside a mount namespace, with the peers' libraries in reach.
 pub(crate) fn enter(arguments: &[String]) -> ! {
-    let peers = peers();
+    let peers = twofa_tests::peers::cached();
     let library = peers.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
     let error = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "bench"])
@@ -39,22 +39,6 @@ pub(crate) fn enter(arguments: &[String]) -> ! {
         .env("TWOFA_TEST_UID", "root:0")
         .exec();
     panic!("unshare (package util-linux, as root): {error}");
-}
-
-/// Debian's packages, unpacked and not installed; fetched once.
-fn peers() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    fs::create_dir_all(&target).expect("the target folder");
-    let folder = fs::canonicalize(target).expect("the target folder").join("peers");
-    if folder.join("unpacked").exists() {
-        return folder;
-    }
-    fs::create_dir_all(&folder).expect("a folder for the peers");
-    let fetch = "apt-get -qq -o APT::Sandbox::User=root download libpam-google-authenticator libpam-oath liboath0 && \
-                 for package in *.deb; do dpkg -x $package .; done && touch unpacked";
-    let status = Command::new("sh").args(["-c", fetch]).current_dir(&folder).status().expect("sh");
-    assert!(status.success(), "cannot fetch the peers: {fetch}");
-    folder
 }
 
 /// The file of a peer's module.
