@@ -30,6 +30,9 @@ use twofa::store::{LoginStore, trail};
 use twofa::trial::Trial;
 use twofa::{drive, system};
 
+/// Which version this file is: `twofa-admin doctor` looks for these words in it.
+const VERSION: &str = concat!("pam_twofa module version ", env!("CARGO_PKG_VERSION"), ";");
+
 struct PamTwofa;
 pam::pam_hooks!(PamTwofa);
 
@@ -293,7 +296,7 @@ fn load(arguments: &Arguments, log: &Log) -> Option<Loaded> {
                 log.write(Level::Alert, &format!("policy: {fault}; the last valid copy is in force. {hint}"));
             }
             if arguments.debug {
-                log.write(Level::Debug, &format!("policy {} in force", arguments.conf.display()));
+                log.write(Level::Debug, &format!("{VERSION} policy {} in force", arguments.conf.display()));
             }
             Some(loaded)
         }

@@ -15,6 +15,13 @@ Exit status:
   2  wrong usage
   3  the report found something";
 
+const DOCTOR_STATUS: &str = "\
+Exit status:
+  0  all is well
+  1  a warning
+  2  somebody is locked out or let past
+  3  it could not be looked at, or wrong usage";
+
 /// Manage the second factors and the policy of this host
 #[derive(Parser)]
 #[command(name = "twofa-admin", version, after_help = EXIT_STATUS, propagate_version = true)]
@@ -40,6 +47,9 @@ pub(crate) enum Command {
     },
     /// What holds now: policy, store, and who has no factor
     Status,
+    /// Whom this host locks out or lets past, told beforehand; fit for monitoring
+    #[command(after_help = DOCTOR_STATUS)]
+    Doctor,
     /// Show, check and change the policy
     Policy {
         #[command(subcommand)]

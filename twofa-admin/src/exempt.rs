@@ -13,7 +13,7 @@ use twofa::policy::{Exemption, Who};
 use twofa::system;
 
 /// An exemption that ends so soon, in seconds, is spoken of.
-const SOON: u64 = 7 * 86_400;
+pub(crate) const SOON: u64 = 7 * 86_400;
 
 #[derive(Serialize)]
 struct Row {

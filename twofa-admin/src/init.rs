@@ -218,7 +218,8 @@ fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
              UsePAM yes\n    KbdInteractiveAuthentication yes\n    PasswordAuthentication no\n    \
              AuthenticationMethods publickey,keyboard-interactive keyboard-interactive\n{touch}\n\
              Root logs in by SSH only with `PermitRootLogin yes` there: sshd refuses its codes otherwise.\n\
-             Keep a root shell open until you have logged in anew.\n"
+             Keep a root shell open until you have logged in anew. `twofa-admin doctor` says whom these lines\n\
+             lock out or let past, before anybody logs in.\n"
         ));
     }
     context.terminal.say(&text)

@@ -8,7 +8,11 @@ mod bypass;
 mod cli;
 mod contacts;
 mod context;
+
 mod csv;
+
+mod doctor;
+
 mod doubts;
 mod enroll;
 mod error;
@@ -48,6 +52,24 @@ enum Outcome {
     Done,
     /// The report found something.
     Found,
+    /// What a monitoring plug-in ends with.
+    Health(u8),
+}
+
+/// What monitoring takes for "unknown"; 2 would be an alarm.
+const COULD_NOT_LOOK: u8 = 3;
+
+/// Of a command line that makes no sense.
+fn usage_code() -> u8 {
+    let mut words = std::env::args_os().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--conf" {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            return if word == "doctor" { COULD_NOT_LOOK } else { 2 };
+        }
+    }
+    2
 }
 
 fn main() -> ExitCode {
@@ -56,18 +78,20 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(usage_code()) };
         }
     };
+    let is_doctor = matches!(cli.command, Command::Doctor);
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(3),
+        Ok(Outcome::Health(code)) => ExitCode::from(code),
         Err(error) => {
             // Names in it may be anything.
             let text = format!("twofa-admin: {error}\n{}", error.hint());
             let lines: Vec<String> = text.lines().map(table::printable).collect();
             let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
-            ExitCode::from(error.exit_code())
+            ExitCode::from(if is_doctor { COULD_NOT_LOOK } else { error.exit_code() })
         }
     }
 }
@@ -83,6 +107,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
     match cli.command {
         Command::Init { yes } => init::run(&mut context, yes),
         Command::Status => status::run(&mut context),
+        Command::Doctor => doctor::run(&mut context),
         Command::Policy { command } => policy::run(&mut context, command),
         Command::User { command } => users::run(&mut context, command),
         Command::Enroll { command } => enroll::run(&mut context, command),

@@ -10,22 +10,22 @@ use twofa::store::{self, Store};
 use twofa::system::{self, Deadline};
 use twofa::trusted;
 
-const SSHD: &str = "/usr/sbin/sshd";
+pub(crate) const SSHD: &str = "/usr/sbin/sshd";
 /// As PAM knows it.
 const SERVICE: &str = "sshd";
 /// For all of its answers; one takes some milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// For so many users it is asked what holds for them.
-const MAX_USERS: usize = 100;
+pub(crate) const MAX_USERS: usize = 100;
 /// Stands for all whom no `Match` is about. Without a name sshd does not say what a `Match User *` means, and without
 /// a port it fails at a `Match LocalPort`.
-const ANYBODY: &str = "nobody";
+pub(crate) const ANYBODY: &str = "nobody";
 
 const REMEDY: &str = "Set `PubkeyAuthOptions touch-required` in sshd_config: without it a user may switch the touch off \
                     in ~/.ssh/authorized_keys (no-touch-required).";
 
-/// One sentence what, one what to do.
-pub(crate) fn doubts(config: &Config) -> Vec<String> {
+/// What, and what to do.
+pub(crate) fn doubts(config: &Config) -> Vec<(String, String)> {
     if !is_concerned(config) {
         return Vec::new();
     }
@@ -36,13 +36,11 @@ pub(crate) fn doubts(config: &Config) -> Vec<String> {
     match users_without_touch(&users) {
         Ok(Untouched::Nobody) => Vec::new(),
         Ok(Untouched::Everybody) => {
-            vec![format!("sshd does not insist on the touch of a security key. {REMEDY}")]
+            vec![("sshd does not insist on the touch of a security key".into(), REMEDY.into())]
         }
         Ok(Untouched::Some(users)) => {
-            vec![format!(
-                "For {} sshd does not insist on the touch of a security key. {REMEDY}",
-                list(&users)
-            )]
+            let what = format!("for {} sshd does not insist on the touch of a security key", list(&users));
+            vec![(what, REMEDY.into())]
         }
         Err(why) => vec![unseen(&why)],
     }
@@ -107,8 +105,13 @@ fn insists(user: &str, deadline: Deadline) -> Result<bool, String> {
     }
     // Where users come from nobody knows; what is left out here would make a Match on it an error.
     let login = format!("user={user},host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22");
-    let said = system::output(Path::new(SSHD), &["-T", "-C", &login], deadline);
-    said.map(|said| insists_on_touch(&said)).map_err(|error| format!("`{SSHD} -T` does not say: {error}"))
+    settings(&login, deadline).map(|said| insists_on_touch(&said))
+}
+
+/// The configuration in force for a login, as sshd itself tells it.
+pub(crate) fn settings(login: &str, deadline: Deadline) -> Result<String, String> {
+    let said = system::output(Path::new(SSHD), &["-T", "-C", login], deadline);
+    said.map_err(|error| format!("`{SSHD} -T` does not say: {error}"))
 }
 
 /// The configuration in force, one setting a line. With `verify-required` each login takes a PIN or a finger.
@@ -118,10 +121,11 @@ fn insists_on_touch(configuration: &str) -> bool {
     options.any(|option| option == "touch-required" || option == "verify-required")
 }
 
-fn unseen(why: &str) -> String {
-    format!(
-        "Whether sshd insists on the touch of a security key could not be looked at: {why}. See to it that \
-         `PubkeyAuthOptions touch-required` is set in sshd_config, and that `sshd -t` finds no fault."
+fn unseen(why: &str) -> (String, String) {
+    (
+        format!("whether sshd insists on the touch of a security key could not be looked at: {why}"),
+        "See to it that `PubkeyAuthOptions touch-required` is set in sshd_config, and that `sshd -t` finds no fault."
+            .into(),
     )
 }
 

@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use libc::{c_int, c_long, c_ulong, pid_t};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::{io, ptr};
 
 /// Closes every descriptor from `first` on. Called before this process opens anything.
@@ -100,4 +102,30 @@ pub(crate) fn new_keyring() {
     let nameless: c_ulong = 0;
     // SAFETY: a null name asks for a nameless keyring. A kernel without keyrings fails, and has none to hide.
     unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nameless) };
+}
+
+/// Loads a library as libpam does, and names those of `symbols` that it lacks. It stays loaded: this process ends soon.
+pub(crate) fn missing_symbols(
+    library: &OsStr,
+    symbols: &[&'static str],
+) -> Result<Vec<&'static str>, String> {
+    let path = CString::new(library.as_bytes()).map_err(|error| error.to_string())?;
+    // SAFETY: a terminated name. What the library does when it is loaded, it does in every login, and here alone.
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+    if handle.is_null() {
+        // SAFETY: no other thread; the text lives until the next call of these functions, and is copied.
+        let why = unsafe {
+            let why = libc::dlerror();
+            if why.is_null() { String::new() } else { CStr::from_ptr(why).to_string_lossy().into_owned() }
+        };
+        return Err(why);
+    }
+    let lacks = |symbol: &&&str| {
+        let Ok(name) = CString::new(**symbol) else {
+            return true;
+        };
+        // SAFETY: the handle of a library that is loaded, and a terminated name.
+        unsafe { libc::dlsym(handle, name.as_ptr()) }.is_null()
+    };
+    Ok(symbols.iter().filter(lacks).copied().collect())
 }

@@ -1,9 +1,9 @@
 //! `twofa-helper`: runs an administrator's hook for `pam_twofa`, asks security keys, and owns whatever may hang, print
 //! or crash.
 //!
-//! Four programs in one file. `deliver` is started by the module, as root, and stays to watch; it starts `exec`
+//! Five programs in one file. `deliver` is started by the module, as root, and stays to watch; it starts `exec`
 //! as the hook's user, which puts on the last restrictions and becomes the hook. `token` is started by the module too;
-//! it starts a `key` for each security key, and believes none of them.
+//! it starts a `key` for each security key, and believes none of them. `probe` loads the module for `twofa-admin doctor`.
 
 mod answer;
 mod assertion;
@@ -21,6 +21,7 @@ mod fresh;
 mod hid;
 mod key;
 mod party;
+mod probe;
 mod token;
 mod u2f;
 mod watch;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         [word] if word == "deliver" => deliver::run(),
         [word, hook] if word == "exec" => exec::run(Path::new(hook)),
         [word] if word == "token" => token::run(),
+        [word, module] if word == "probe" => probe::run(module),
         [word, way, device] if word == "key" => key::run(way, Path::new(device)),
         _ => None,
     };

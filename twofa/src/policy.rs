@@ -452,7 +452,7 @@ impl Policy {
     }
 
     /// Whether it is not before this policy was written: then the clock is wrong, and dates mean nothing.
-    pub(crate) fn clock_is_sound(&self, now: u64) -> bool {
+    pub fn clock_is_sound(&self, now: u64) -> bool {
         now >= self.written.saturating_sub(CLOCK_TOLERANCE)
     }
 

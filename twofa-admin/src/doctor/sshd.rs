@@ -1,0 +1,579 @@
+//! What sshd's configuration makes of a login: whether it asks PAM at all, and whether what it wants can be had. sshd
+//! itself is asked (`sshd -T -C`), for everybody, for each user, and for each `Match`.
+
+use super::finding::{Fate, Finding, Severity, Whom};
+use super::stacks::Access;
+use crate::sshd::{ANYBODY, MAX_USERS, PATIENCE, SSHD, settings};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use twofa::admin::LoginUser;
+use twofa::policy::{self, Policy};
+use twofa::system::{self, Deadline};
+
+const CHECK: &str = "sshd";
+const CONFIG: &str = "/etc/ssh/sshd_config";
+const METHODS: &str = "AuthenticationMethods publickey,keyboard-interactive keyboard-interactive";
+const KEYBOARD: &str = "keyboard-interactive";
+/// Of one configuration.
+const MAX_MATCHES: usize = 30;
+/// Shorter, and a code that is sent comes too late.
+const GRACE: u64 = 60;
+
+/// What sshd says, or why it says nothing.
+pub(crate) struct Sshd {
+    base: Result<Settings, Finding>,
+}
+
+/// The configuration in force for one login.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings(HashMap<String, String>);
+
+impl Settings {
+    fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        Self(pairs.map(|(key, value)| (key.to_ascii_lowercase(), value.trim().to_string())).collect())
+    }
+
+    fn value(&self, key: &str) -> &str {
+        self.0.get(key).map_or("", String::as_str)
+    }
+
+    fn is(&self, key: &str) -> bool {
+        self.value(key) == "yes"
+    }
+
+    /// Whether sshd offers a method, named as in `AuthenticationMethods`.
+    fn offers(&self, method: &str) -> bool {
+        match method.split(':').next().unwrap_or_default() {
+            "publickey" => self.is("pubkeyauthentication"),
+            "password" => self.is("passwordauthentication"),
+            KEYBOARD => self.is("kbdinteractiveauthentication") || self.is("challengeresponseauthentication"),
+            "hostbased" => self.is("hostbasedauthentication"),
+            "gssapi-with-mic" => self.is("gssapiauthentication"),
+            _ => false,
+        }
+    }
+
+    /// What opens a login: alternatives, each of which takes all of its methods.
+    fn ways(&self) -> Vec<Vec<String>> {
+        let written = self.value("authenticationmethods");
+        let ways: Vec<Vec<String>> = if written.is_empty() || written == "any" {
+            let all = ["publickey", KEYBOARD, "password", "hostbased", "gssapi-with-mic"];
+            all.iter().map(|method| vec![(*method).to_string()]).collect()
+        } else {
+            written.split_whitespace().map(|way| way.split(',').map(Into::into).collect()).collect()
+        };
+        ways.into_iter().filter(|way| way.iter().all(|method| self.offers(method))).collect()
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        let ways = self.ways();
+        Access {
+            key_alone: ways.iter().any(|way| !asks_pam(way)),
+            no_key: ways.iter().any(|way| asks_pam(way) && !way.iter().any(|method| method == "publickey")),
+        }
+    }
+}
+
+/// Whether the auth lines of PAM are asked on this way.
+fn asks_pam(way: &[String]) -> bool {
+    way.iter().any(|method| method.starts_with(KEYBOARD) || method == "password")
+}
+
+/// What the policy and the stack have to do with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) policy: &'a Policy,
+    /// Whether the account line refuses who comes without a proof.
+    pub(crate) account_holds: bool,
+    /// Whether an auth line asks for a code at all.
+    pub(crate) asks: bool,
+}
+
+impl Sshd {
+    pub(crate) fn ask() -> Self {
+        Self { base: base() }
+    }
+
+    pub(crate) fn access(&self) -> Option<Access> {
+        self.base.as_ref().ok().map(Settings::access)
+    }
+
+    /// `users` are those whom the policy covers.
+    pub(crate) fn findings(&self, around: Around<'_>, users: &[LoginUser]) -> Vec<Finding> {
+        let base = match &self.base {
+            Ok(base) => base,
+            Err(finding) => return vec![finding.clone()],
+        };
+        let deadline = Deadline::after(PATIENCE);
+        let mut findings = judge(base, around);
+        if findings.iter().all(|finding| finding.severity <= Severity::Note) {
+            findings.push(Finding::ok(CHECK, "sshd asks PAM at every login that it admits"));
+        }
+        let known: Vec<Finding> = findings.clone();
+        let mut unseen: Option<String> = None;
+        for user in users.iter().take(MAX_USERS).filter(|user| !user.user.contains(',')) {
+            match settings(&login(&user.user, &Criteria::default()), deadline) {
+                Ok(said) => {
+                    let theirs = Settings::parse(&said);
+                    for finding in others(judge(&theirs, around), &known) {
+                        add_user(&mut findings, finding, &user.user);
+                    }
+                    if user.uid == 0 && around.asks {
+                        findings.extend(root(&theirs));
+                    }
+                }
+                Err(why) => unseen = unseen.or(Some(why)),
+            }
+        }
+        findings.extend(matches(around, users, &known, &findings, deadline));
+        let unseen = unseen.map(|why| Finding::new(Severity::Unknown, CHECK, why, "Try again."));
+        findings.extend(unseen);
+        if users.len() > MAX_USERS {
+            let what = format!("of {} users, sshd was asked about the first {MAX_USERS}", users.len());
+            findings.push(Finding::note(CHECK, what, "`sshd -T -C user=NAME` asks about one."));
+        }
+        findings
+    }
+}
+
+/// The settings for somebody whom no `Match` names.
+fn base() -> Result<Settings, Finding> {
+    if !Path::new(SSHD).exists() {
+        let what = format!("{SSHD} does not exist, and the policy covers sshd");
+        return Err(Finding::warning(CHECK, what, "Install it, or remove sshd from `services`."));
+    }
+    let deadline = Deadline::after(PATIENCE);
+    let script = format!("if {SSHD} -t 2>&1; then echo ok; else echo failed; fi");
+    let tried = system::output(Path::new("/bin/sh"), &["-c", &script], deadline).unwrap_or_default();
+    let said = settings(&login(ANYBODY, &Criteria::default()), deadline);
+    match said {
+        Ok(said) if tried.trim_end().ends_with("ok") => Ok(Settings::parse(&said)),
+        _ if tried.trim_end().ends_with("failed") => {
+            let why = tried.lines().next().unwrap_or_default().trim().trim_end_matches('.');
+            // Made when the service starts; where a socket starts it, not before the first login.
+            if why.contains("privilege separation directory") {
+                let what = format!("sshd cannot be asked while it is not running: {why}");
+                return Err(Finding::new(
+                    Severity::Unknown,
+                    CHECK,
+                    what,
+                    "Start it, or `mkdir -p /run/sshd`.",
+                ));
+            }
+            let what = format!("`sshd -t` fails, so sshd will not start again: {why}");
+            let advice = format!("Correct {CONFIG} until `sshd -t` says nothing, before sshd is reloaded.");
+            Err(Finding::critical(CHECK, what, advice).meets(Whom::everybody(), Fate::LockedOut))
+        }
+        Ok(_) => Err(Finding::new(Severity::Unknown, CHECK, "`sshd -t` does not answer", "Try it by hand.")),
+        Err(why) => Err(Finding::new(Severity::Unknown, CHECK, why, "Try `sshd -T` by hand.")),
+    }
+}
+
+/// What is to be said of one configuration.
+fn judge(settings: &Settings, around: Around<'_>) -> Vec<Finding> {
+    if !settings.is("usepam") {
+        let what = "sshd asks PAM for nothing (UsePAM no): an SSH key alone opens this host";
+        let advice = "Set `UsePAM yes` in sshd_config, then `sshd -t && systemctl reload ssh`.";
+        return vec![Finding::critical(CHECK, what, advice).meets(Whom::everybody(), Fate::LetPast)];
+    }
+    let mut findings = ways_in(settings, around);
+    // Since OpenSSH 9.8. The module takes keys for a first factor from the service `sshd` only.
+    let service = settings.value("pamservicename");
+    if !service.is_empty() && service != policy::SSHD {
+        let what = format!("sshd asks PAM for the service `{service}` (PAMServiceName), and not for `sshd`");
+        let finding = Finding::critical(CHECK, what, "Set `PAMServiceName sshd` in sshd_config.");
+        findings.push(match around.policy.concerns(service) {
+            true => finding,
+            false => finding.meets(Whom::everybody(), Fate::LetPast),
+        });
+    }
+    let number = |key: &str| settings.value(key).parse::<u64>().ok();
+    if let Some(grace) = number("logingracetime").filter(|grace| (1..GRACE).contains(grace)) {
+        let what = format!("sshd ends a login that takes more than {grace} s (LoginGraceTime)");
+        findings.push(Finding::warning(CHECK, what, "Set `LoginGraceTime 120` in sshd_config."));
+    }
+    let prompts = u64::from(around.policy.limits.prompts);
+    if let Some(tries) = number("maxauthtries").filter(|tries| *tries < prompts) {
+        let what = format!(
+            "sshd allows {tries} tries (MaxAuthTries), and the policy {prompts}; each SSH \
+            key is one"
+        );
+        findings.push(Finding::warning(CHECK, what, "Set `MaxAuthTries 6` in sshd_config."));
+    }
+    if settings.is("usedns") {
+        let what = "sshd looks names of clients up (UseDNS yes); exemptions and trust go by \
+            address all the same";
+        findings.push(Finding::note(CHECK, what, "Set `UseDNS no`, unless you need the names."));
+    }
+    findings
+}
+
+/// Whether each way in leads through the module, and whether there is one.
+fn ways_in(settings: &Settings, around: Around<'_>) -> Vec<Finding> {
+    let ways = settings.ways();
+    let reload = "then `sshd -t && systemctl reload ssh`.";
+    if ways.is_empty() {
+        let what = format!(
+            "sshd offers nothing that satisfies `AuthenticationMethods {}`",
+            settings.value("authenticationmethods")
+        );
+        let advice =
+            format!("Set `KbdInteractiveAuthentication yes` and `{METHODS}` in sshd_config, {reload}");
+        return vec![Finding::critical(CHECK, what, advice).meets(Whom::everybody(), Fate::LockedOut)];
+    }
+    let mut findings = Vec::new();
+    let by_keyboard = ways.iter().any(|way| way.iter().any(|method| method.starts_with(KEYBOARD)));
+    let alone: Vec<String> = ways.iter().filter(|way| !asks_pam(way)).map(|way| way.join(",")).collect();
+    if !alone.is_empty() {
+        let alone = alone.join(" or ");
+        let advice =
+            format!("Set `KbdInteractiveAuthentication yes` and `{METHODS}` in sshd_config, {reload}");
+        let whom = match by_keyboard {
+            true => Whom::All(format!("everybody who logs in by {alone}")),
+            false => Whom::everybody(),
+        };
+        let (what, fate) = match around.account_holds {
+            false => (format!("{alone} alone opens this host, without a second factor"), Fate::LetPast),
+            true => (
+                format!(
+                    "sshd asks for no second factor after {alone}, and the account line refuses without one"
+                ),
+                Fate::LockedOut,
+            ),
+        };
+        findings.push(Finding::critical(CHECK, what, advice).meets(whom, fate));
+    }
+    let by_password = ways.iter().any(|way| way.iter().any(|method| method == "password"));
+    if by_password {
+        let what = "sshd answers every prompt with the password (PasswordAuthentication yes)";
+        let advice =
+            format!("Set `PasswordAuthentication no` and `KbdInteractiveAuthentication yes`, {reload}");
+        findings.push(match by_keyboard || !around.asks {
+            true => Finding::warning(CHECK, what, advice),
+            false => {
+                let what = format!("{what}: no code can be typed");
+                let whom = Whom::All("everybody who logs in with a password".into());
+                Finding::critical(CHECK, what, advice).meets(whom, Fate::LockedOut)
+            }
+        });
+    } else if settings.is("passwordauthentication") {
+        let what = "PasswordAuthentication is on, and no way in uses it";
+        findings.push(Finding::note(CHECK, what, "Set `PasswordAuthentication no`."));
+    }
+    findings
+}
+
+/// Root is answered for with junk unless root may log in by password.
+fn root(settings: &Settings) -> Option<Finding> {
+    let permit = settings.value("permitrootlogin");
+    if permit == "yes" || permit == "no" || permit.is_empty() {
+        return None;
+    }
+    let keys = fs::read_to_string("/root/.ssh/authorized_keys").unwrap_or_default();
+    let has_key = keys.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    let what = format!("sshd refuses root's codes whatever they are (PermitRootLogin {permit})");
+    let advice = "Log in as somebody else and become root, or set `PermitRootLogin yes`: with the ways in that are \
+                  recommended it still takes a key or password, and a code.";
+    let severity = if has_key { Severity::Warning } else { Severity::Note };
+    let root = Whom::Users(vec!["root".into()]);
+    Some(Finding::new(severity, CHECK, what, advice).meets(root, Fate::LockedOut))
+}
+
+/// Those of `found` that are not said of everybody.
+fn others(found: Vec<Finding>, known: &[Finding]) -> Vec<Finding> {
+    found.into_iter().filter(|finding| !known.contains(finding)).collect()
+}
+
+/// One finding for all users whom it is about.
+fn add_user(findings: &mut Vec<Finding>, finding: Finding, user: &str) {
+    let is_same =
+        |known: &&mut Finding| known.what == finding.what && matches!(known.affected, Some(Whom::Users(_)));
+    match findings.iter_mut().find(is_same) {
+        Some(Finding { affected: Some(Whom::Users(users)), .. }) => users.push(user.into()),
+        _ => findings.push(finding.of(vec![user.into()])),
+    }
+}
+
+/// What a `Match` speaks of, one value for each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Criteria {
+    user: Option<String>,
+    group: Option<String>,
+    host: Option<String>,
+    address: Option<String>,
+    port: Option<String>,
+    local: Option<String>,
+    /// As written.
+    text: String,
+}
+
+/// For `-C`. What is left out would make a Match on it an error.
+fn login(user: &str, criteria: &Criteria) -> String {
+    let or = |value: &Option<String>, usual: &str| value.clone().unwrap_or_else(|| usual.into());
+    format!(
+        "user={user},host={},addr={},laddr={},lport={}",
+        or(&criteria.host, "localhost"),
+        or(&criteria.address, "127.0.0.1"),
+        or(&criteria.local, "127.0.0.1"),
+        or(&criteria.port, "22"),
+    )
+}
+
+/// What holds where a `Match` applies, when it is other than what holds for everybody.
+fn matches(
+    around: Around<'_>,
+    users: &[LoginUser],
+    known: &[Finding],
+    said: &[Finding],
+    deadline: Deadline,
+) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut text = String::new();
+    read_config(Path::new(CONFIG), &mut text, 0);
+    for criteria in text.lines().filter_map(criteria).take(MAX_MATCHES) {
+        let is_covered = |name: &String| users.iter().any(|user| user.user == *name);
+        let user = match (&criteria.user, &criteria.group) {
+            // Who is exempt may come as they like, and system users do not come.
+            (Some(name), _) if !is_covered(name) => continue,
+            (Some(name), _) => name.clone(),
+            (None, Some(group)) => match users.iter().find(|user| is_in(&user.user, group)) {
+                Some(member) => member.user.clone(),
+                None => continue,
+            },
+            (None, None) => ANYBODY.into(),
+        };
+        let Ok(text) = settings(&login(&user, &criteria), deadline) else {
+            continue;
+        };
+        for mut finding in others(judge(&Settings::parse(&text), around), known) {
+            let is_said = |other: &Finding| other.what == finding.what;
+            if said.iter().any(is_said) || findings.iter().any(is_said) {
+                continue;
+            }
+            finding.affected = Some(Whom::All(format!("everybody whom `{}` is about", criteria.text)));
+            finding.advice =
+                format!("Correct the block `{}` in sshd_config. {}", criteria.text, finding.advice);
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+fn is_in(user: &str, group: &str) -> bool {
+    matches!(system::user(user, [group].into_iter()), Ok(Some(known)) if !known.groups.is_empty())
+}
+
+/// A file and those that it includes, in order.
+fn read_config(path: &Path, text: &mut String, depth: usize) {
+    for line in fs::read_to_string(path).unwrap_or_default().lines() {
+        let mut words = words(line).into_iter();
+        let is_include = words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"));
+        if !is_include || depth >= 16 {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        }
+        for pattern in words {
+            for file in expand(&Path::new("/etc/ssh").join(pattern)) {
+                read_config(&file, text, depth + 1);
+            }
+        }
+    }
+}
+
+/// The files that a pattern with at most one star, in its last part, stands for.
+fn expand(pattern: &Path) -> Vec<std::path::PathBuf> {
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some((before, after)) = name.split_once('*') else {
+        return vec![pattern.into()];
+    };
+    let folder = pattern.parent().map(fs::read_dir);
+    let entries = folder.into_iter().flatten().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.retain(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with(before) && name.ends_with(after) && !name.starts_with('.')
+    });
+    files.sort();
+    files
+}
+
+fn words(line: &str) -> Vec<String> {
+    let plain = line.trim().replacen('=', " ", 1);
+    let plain = if plain.starts_with('#') { String::new() } else { plain };
+    plain.split_whitespace().map(|word| word.trim_matches('"').to_string()).collect()
+}
+
+/// Of a `Match` line; nothing for other lines and for `Match all`.
+fn criteria(line: &str) -> Option<Criteria> {
+    let words = words(line);
+    let (first, rest) = words.split_first()?;
+    if !first.eq_ignore_ascii_case("match") {
+        return None;
+    }
+    let mut criteria = Criteria { text: format!("Match {}", rest.join(" ")), ..Criteria::default() };
+    for pair in rest.chunks(2) {
+        let [kind, patterns] = pair else {
+            return None;
+        };
+        // The first that is no negation; a star stands for one letter here.
+        let pattern = patterns.split(',').find(|pattern| !pattern.starts_with('!'))?;
+        let value = Some(pattern.replace(['*', '?'], "x"));
+        let network = Some(pattern.split('/').next().unwrap_or_default().replace('*', "1"));
+        match kind.to_ascii_lowercase().as_str() {
+            "user" if pattern == "*" => {}
+            "user" => criteria.user = value,
+            "group" => criteria.group = value,
+            "host" => criteria.host = value,
+            "address" => criteria.address = network,
+            "localaddress" => criteria.local = network,
+            "localport" => criteria.port = value,
+            _ => return None,
+        }
+    }
+    Some(criteria)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use twofa::config;
+
+    fn policy() -> Policy {
+        let text = "version = 1\nmethods = [\"app\"]\nservices = [\"sshd\"]\n";
+        config::parse(&PathBuf::from("x"), text).unwrap().policy
+    }
+
+    const GOOD: &str = "usepam yes\npubkeyauthentication yes\nkbdinteractiveauthentication yes\n\
+                        passwordauthentication no\nlogingracetime 120\nmaxauthtries 6\nusedns no\n";
+
+    fn told(settings: &str, account_holds: bool) -> Vec<(Severity, Option<Fate>, String)> {
+        // The first of equal settings wins, here as there.
+        let mut lines: Vec<String> = Vec::new();
+        for line in format!("{settings}\n{GOOD}").lines() {
+            let key = line.split(' ').next().unwrap_or_default().to_string() + " ";
+            if !lines.iter().any(|known| known.starts_with(&key)) {
+                lines.push(line.to_string());
+            }
+        }
+        let policy = policy();
+        let found =
+            judge(&Settings::parse(&lines.join("\n")), Around { policy: &policy, account_holds, asks: true });
+        found.into_iter().map(|finding| (finding.severity, finding.outcome, finding.what)).collect()
+    }
+
+    #[test]
+    fn what_sshd_asks_for_is_understood() {
+        use Fate::{LetPast, LockedOut};
+        use Severity::{Critical, Note, Warning};
+        let both = "authenticationmethods publickey,keyboard-interactive keyboard-interactive";
+        let table = [
+            (both, true, vec![]),
+            (both, false, vec![]),
+            ("authenticationmethods publickey,keyboard-interactive:pam", true, vec![]),
+            ("authenticationmethods any", true, vec![(Critical, Some(LockedOut), "publickey")]),
+            ("authenticationmethods any", false, vec![(Critical, Some(LetPast), "publickey alone")]),
+            ("authenticationmethods publickey", false, vec![(Critical, Some(LetPast), "publickey alone")]),
+            (
+                "authenticationmethods publickey,publickey",
+                true,
+                vec![(Critical, Some(LockedOut), "publickey,publickey")],
+            ),
+            (
+                "hostbasedauthentication yes\nauthenticationmethods hostbased",
+                false,
+                vec![(Critical, Some(LetPast), "hostbased alone")],
+            ),
+            (
+                "gssapiauthentication yes\n\
+            authenticationmethods gssapi-with-mic publickey,keyboard-interactive",
+                true,
+                vec![(Critical, Some(LockedOut), "gssapi-with-mic")],
+            ),
+            (
+                "authenticationmethods hostbased",
+                false,
+                vec![(Critical, Some(LockedOut), "nothing that satisfies")],
+            ),
+            (
+                "kbdinteractiveauthentication no\nauthenticationmethods publickey,keyboard-interactive",
+                true,
+                vec![(Critical, Some(LockedOut), "nothing that satisfies")],
+            ),
+            ("usepam no", true, vec![(Critical, Some(LetPast), "UsePAM no")]),
+            (
+                "passwordauthentication yes\nkbdinteractiveauthentication no\n\
+            authenticationmethods publickey,password",
+                true,
+                vec![(Critical, Some(LockedOut), "no code can be typed")],
+            ),
+            (
+                "passwordauthentication yes\nauthenticationmethods password keyboard-interactive",
+                true,
+                vec![(Warning, None, "answers every prompt")],
+            ),
+            (
+                "passwordauthentication yes\nauthenticationmethods publickey,keyboard-interactive",
+                true,
+                vec![(Note, None, "no way in uses it")],
+            ),
+            (
+                "logingracetime 30\nauthenticationmethods keyboard-interactive",
+                true,
+                vec![(Warning, None, "30 s")],
+            ),
+            ("logingracetime 0\nauthenticationmethods keyboard-interactive", true, vec![]),
+            (
+                "maxauthtries 2\nauthenticationmethods keyboard-interactive",
+                true,
+                vec![(Warning, None, "2 tries")],
+            ),
+            (
+                "pamservicename ssh2\nauthenticationmethods keyboard-interactive",
+                true,
+                vec![(Critical, Some(LetPast), "`ssh2`")],
+            ),
+            ("pamservicename sshd\nauthenticationmethods keyboard-interactive", true, vec![]),
+            ("usedns yes\nauthenticationmethods keyboard-interactive", true, vec![(Note, None, "UseDNS")]),
+        ];
+        for (settings, holds, expected) in table {
+            let told = told(settings, holds);
+            assert_eq!(told.len(), expected.len(), "{settings}: {told:?}");
+            for (found, (severity, fate, part)) in told.iter().zip(expected) {
+                assert!(
+                    found.0 == severity && found.1 == fate && found.2.contains(part),
+                    "{settings}: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_match_is_tried_with_somebody_whom_it_is_about() {
+        let of =
+            |line: &str| criteria(line).map(|found| login(found.user.as_deref().unwrap_or("nobody"), &found));
+        let usual = "host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
+        let table = [
+            ("Match User backup,!root", Some(format!("user=backup,{usual}"))),
+            ("match user *", Some(format!("user=nobody,{usual}"))),
+            (
+                "  Match Address 192.0.2.0/24,10.* User bob",
+                Some("user=bob,host=localhost,addr=192.0.2.0,laddr=127.0.0.1,lport=22".into()),
+            ),
+            (
+                "Match LocalPort 2222 Host \"*.example.org\"",
+                Some("user=nobody,host=x.example.org,addr=127.0.0.1,laddr=127.0.0.1,lport=2222".into()),
+            ),
+            ("Match all", None),
+            ("# Match User backup", None),
+            ("PermitRootLogin yes", None),
+            ("", None),
+        ];
+        for (line, expected) in table {
+            assert_eq!(of(line), expected, "{line}");
+        }
+    }
+}
