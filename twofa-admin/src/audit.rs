@@ -100,7 +100,8 @@ fn show(context: &mut Context, filter: &AuditFilter) -> Result<Outcome, Error> {
 fn row(fields: &Map<String, Value>) -> [String; 5] {
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_string();
     let from = ["address", "rhost", "tty"].map(text).into_iter().find(|from| !from.is_empty());
-    let known = ["n", "prev", "time", "event", "user", "service", "phase", "address", "rhost", "tty", "mac"];
+    let known =
+        ["n", "prev", "after", "time", "event", "user", "service", "phase", "address", "rhost", "tty", "mac"];
     let is_more = |(name, value): &(&String, &Value)| {
         !known.contains(&name.as_str()) && value.as_str().is_some_and(|value| !value.is_empty())
     };

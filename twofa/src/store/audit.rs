@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! audit/2026-11.jsonl    {"n":17,"time":"2026-11-21T22:04:05Z","event":"accepted",...,"mac":"<32 hex digits>"}
-//! audit/head             n, mac and month of the newest line, and a MAC over these
+//! audit/head             n, mac and month of the newest line, the newest month that was old enough to go, and a MAC
 //! ```
 //!
 //! A line is one write in append mode, and nothing is synchronised: a power cut may take the last lines, a full disk
-//! any line, and neither keeps anybody out. The first line of a file has the MAC of the line before, as `prev`; so files
-//! that are too old can go without breaking the chain. Root has the key, and can write what it likes.
+//! any line, and neither keeps anybody out. The first line of a file has the MAC and the month of the line before, as
+//! `prev` and `after`; so files that are too old can go without breaking the chain, and no other can. Root has the key, and can write what it likes.
 
 use super::seal::Sealer;
 use super::{Error, make_folder, read_key, record};
@@ -31,6 +31,7 @@ const WAIT: Duration = Duration::from_millis(200);
 const MAX_LINE: usize = 4096;
 /// What the first line ever is chained to.
 const NO_MAC: &str = "00000000000000000000000000000000";
+const NO_MONTH: &str = "0000-00";
 const SUFFIX: &str = ".jsonl";
 
 /// Where the events of a host go.
@@ -56,6 +57,8 @@ struct Head {
     number: u64,
     mac: String,
     month: String,
+    /// Of the newest file that went because of its age.
+    gone: String,
 }
 
 /// What a look at the chain found.
@@ -97,7 +100,8 @@ impl Audit {
         let length = file.metadata().map_err(io(&path))?.len();
         let number = last.as_ref().map_or(1, |last| last.number.saturating_add(1));
         let before = last.as_ref().map_or(NO_MAC, |last| last.mac.as_str());
-        let mut line = text(number, (length == 0).then_some(before), entry, now);
+        let after = last.as_ref().map_or(NO_MONTH, |last| last.month.as_str());
+        let mut line = text(number, (length == 0).then_some((before, after)), entry, now);
         let mac = self.mac(before, &line);
         // The line before may have been broken off.
         let begin = if ends_torn(&path, length) { "\n" } else { "" };
@@ -106,12 +110,10 @@ impl Audit {
         let end = length.saturating_add(whole.len() as u64);
         record::refuse_beyond_limit(end).map_err(io(&path))?;
         file.write_all(whole.as_bytes()).map_err(io(&path))?;
-        let next = Head { number, mac, month };
-        held.write_all_at(&self.encode(&next), 0).map_err(io(&head))?;
-        if last.is_some_and(|last| last.month != next.month) {
-            self.remove_old(now);
-        }
-        Ok(())
+        let is_new = last.as_ref().is_some_and(|last| last.month != month);
+        let gone = last.map_or(NO_MONTH.into(), |last| last.gone);
+        let gone = if is_new { self.remove_old(now).unwrap_or(gone) } else { gone };
+        held.write_all_at(&self.encode(&Head { number, mac, month, gone }), 0).map_err(io(&head))
     }
 
     /// The lines of all files, oldest first, as they are: `visit` says whether to go on.
@@ -138,6 +140,7 @@ impl Audit {
     /// When a file cannot be read.
     pub fn verify(&self) -> Result<Verified, Error> {
         let mut found = Verified::default();
+        let head = File::open(self.folder.join("head")).ok().and_then(|file| self.read_head(&file));
         // Number and MAC of the line before, and of the one before that.
         let mut last: Option<(u64, String)> = None;
         let mut before: Option<(u64, String)> = None;
@@ -154,11 +157,16 @@ impl Audit {
                     continue;
                 };
                 found.lines += 1;
+                if let (None, Some(head), Some((_, after))) = (&last, &head, parsed.prev)
+                    && after > head.gone.as_str()
+                {
+                    found.faults.push(format!("{after}{SUFFIX} is missing"));
+                }
                 let follows = |chain: &Option<(u64, String)>| match chain {
                     Some((number, mac)) => {
                         parsed.number == number + 1 && self.mac(mac, parsed.text) == parsed.mac
                     }
-                    None => parsed.prev.is_some_and(|prev| self.mac(prev, parsed.text) == parsed.mac),
+                    None => parsed.prev.is_some_and(|(prev, _)| self.mac(prev, parsed.text) == parsed.mac),
                 };
                 if follows(&last) {
                     before = last.take();
@@ -178,7 +186,6 @@ impl Audit {
                 last = Some((parsed.number, parsed.mac.to_string()));
             }
         }
-        let head = File::open(self.folder.join("head")).ok().and_then(|file| self.read_head(&file));
         match (&head, &last) {
             (None, None) => {}
             (Some(head), Some((number, mac))) if head.number == *number && head.mac == *mac => {}
@@ -214,11 +221,12 @@ impl Audit {
         }
         let mut words = said.split(' ');
         let number = words.next()?.parse().ok()?;
-        Some(Head { number, mac: words.next()?.into(), month: words.next()?.into() })
+        let (mac, month) = (words.next()?.into(), words.next()?.into());
+        Some(Head { number, mac, month, gone: words.next()?.into() })
     }
 
     fn encode(&self, head: &Head) -> Vec<u8> {
-        let said = format!("{} {} {}", head.number, head.mac, head.month);
+        let said = format!("{} {} {} {}", head.number, head.mac, head.month, head.gone);
         let mut bytes = format!("{said} {}", self.mac("head", &said)).into_bytes();
         bytes.resize(HEAD_BYTES - 1, b' ');
         bytes.push(b'\n');
@@ -243,23 +251,26 @@ impl Audit {
         Ok(files)
     }
 
-    /// Removes the files whose last line is too old. What cannot be removed stays.
-    fn remove_old(&self, now: u64) {
+    /// Removes the files whose last line is too old, and says which was the newest. What cannot be removed stays.
+    fn remove_old(&self, now: u64) -> Option<String> {
         let oldest = rfc3339(now.saturating_sub(self.keep.saturating_mul(86_400)));
         let oldest = oldest.get(..7).unwrap_or_default();
+        let mut gone = None;
         for path in self.files().unwrap_or_default() {
             let month = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            if month < oldest {
-                let _ = fs::remove_file(&path);
+            if month < oldest && fs::remove_file(&path).is_ok() {
+                gone = Some(month.to_string());
             }
         }
+        gone
     }
 }
 
 /// A line, divided.
 struct Line<'a> {
     number: u64,
-    prev: Option<&'a str>,
+    /// MAC and month of the line before, in the first line of a file.
+    prev: Option<(&'a str, &'a str)>,
     /// All but the MAC.
     text: &'a str,
     mac: &'a str,
@@ -271,16 +282,19 @@ impl<'a> Line<'a> {
         let mac = mac.strip_suffix("\"}").filter(|mac| mac.len() == NO_MAC.len())?;
         let rest = text.strip_prefix("{\"n\":")?;
         let (number, rest) = rest.split_once(',')?;
-        let prev = rest.strip_prefix("\"prev\":\"").and_then(|rest| rest.split_once('"'));
-        Some(Self { number: number.parse().ok()?, prev: prev.map(|(prev, _)| prev), text, mac })
+        let prev = || {
+            let (prev, rest) = rest.strip_prefix("\"prev\":\"")?.split_once("\",\"after\":\"")?;
+            Some((prev, rest.split_once('"')?.0))
+        };
+        Some(Self { number: number.parse().ok()?, prev: prev(), text, mac })
     }
 }
 
 /// The line without its MAC and end.
-fn text(number: u64, prev: Option<&str>, entry: &Entry, now: u64) -> String {
+fn text(number: u64, prev: Option<(&str, &str)>, entry: &Entry, now: u64) -> String {
     let mut line = format!("{{\"n\":{number}");
-    if let Some(prev) = prev {
-        let _ = write!(line, ",\"prev\":\"{prev}\"");
+    if let Some((prev, after)) = prev {
+        let _ = write!(line, ",\"prev\":\"{prev}\",\"after\":\"{after}\"");
     }
     let _ = write!(line, ",\"time\":\"{}\",\"event\":\"{}\"", rfc3339(now), entry.event);
     for (name, value) in &entry.fields {
@@ -345,4 +359,246 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<Vec<u8>>>, 
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |error| Error::File(trusted::Error::Io(path.into(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::DirBuilderExt;
+
+    const NOW: u64 = 1_795_298_625; // 2026-11-21
+    const DAY: u64 = 86_400;
+
+    /// A folder of its own, with a key.
+    struct Site(PathBuf);
+
+    impl Site {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("twofa-audit-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+            trusted::create(&folder.join("store.key"), &[7; 32], 0o400).unwrap();
+            Self(folder)
+        }
+
+        fn audit(&self) -> Audit {
+            let paths = Paths { database: self.0.join("twofa.db"), key: self.0.join("store.key") };
+            Audit::open(&paths, 60).unwrap()
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("audit/2026-11.jsonl")
+        }
+
+        fn lines(&self) -> Vec<String> {
+            fs::read_to_string(self.file()).unwrap().lines().map(Into::into).collect()
+        }
+
+        fn replace(&self, lines: &[String]) {
+            fs::write(self.file(), lines.join("\n") + "\n").unwrap();
+        }
+
+        fn faults(&self) -> Vec<String> {
+            self.audit().verify().unwrap().faults
+        }
+    }
+
+    impl Drop for Site {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn entry(user: &str) -> Entry {
+        Entry { event: "accepted", fields: vec![("user", user.into()), ("method", "app".into())] }
+    }
+
+    fn five(name: &str) -> Site {
+        let site = Site::new(name);
+        for user in ["alice", "bob", "carol", "dave", "eve"] {
+            site.audit().append(&entry(user), NOW).unwrap();
+        }
+        site
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_whole() {
+        let site = five("whole");
+        let lines = site.lines();
+        let no_mac = "0".repeat(32);
+        let begin = format!(
+            "{{\"n\":1,\"prev\":\"{no_mac}\",\"after\":\"0000-00\",\"time\":\"2026-11-21T22:03:45Z\",\"event\":\"accepted\",\
+             \"user\":\"alice\",\"method\":\"app\",\"mac\":\""
+        );
+        assert!(lines[0].starts_with(&begin), "{}", lines[0]);
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 5, faults: vec![], torn: 0 });
+        let mut read = vec![];
+        site.audit().read(|line| read.push(line.to_string()) == ()).unwrap();
+        assert_eq!(read, lines);
+    }
+
+    #[test]
+    fn what_is_changed_taken_out_or_put_in_is_found() {
+        type Tamper = fn(&mut Vec<String>);
+        let table: [(&str, Tamper, &[&str]); 9] = [
+            (
+                "changed",
+                |lines| lines[2] = lines[2].replace("carol", "carla"),
+                &["2026-11.jsonl:3: line 3 was changed"],
+            ),
+            (
+                "first changed",
+                |lines| lines[0] = lines[0].replace("alice", "alina"),
+                &["2026-11.jsonl:1: line 1 was changed"],
+            ),
+            ("taken out", |lines| drop(lines.remove(2)), &["2026-11.jsonl:3: lines 3 to 3 are missing"]),
+            (
+                "two taken out",
+                |lines| drop(lines.drain(1..3)),
+                &["2026-11.jsonl:2: lines 2 to 3 are missing"],
+            ),
+            (
+                "first taken out",
+                |lines| drop(lines.remove(0)),
+                &["2026-11.jsonl:1: line 2 does not belong here"],
+            ),
+            ("last taken out", |lines| drop(lines.pop()), &["the last 1 lines are missing"]),
+            ("all taken out", Vec::clear, &["all 5 lines are missing"]),
+            (
+                "twice",
+                |lines| lines.insert(2, lines[0].clone()),
+                &[
+                    "2026-11.jsonl:3: line 1 does not belong here",
+                    "2026-11.jsonl:4: lines 2 to 2 are missing",
+                ],
+            ),
+            (
+                "swapped",
+                |lines| lines.swap(1, 2),
+                &[
+                    "2026-11.jsonl:2: lines 2 to 2 are missing",
+                    "2026-11.jsonl:3: line 2 does not belong here",
+                ],
+            ),
+        ];
+        for (name, tamper, expected) in table {
+            let site = five(&name.replace(' ', "-"));
+            let mut lines = site.lines();
+            tamper(&mut lines);
+            site.replace(&lines);
+            let faults = site.faults();
+            assert_eq!(
+                faults.get(..expected.len()),
+                Some(expected.map_to_strings().as_slice()),
+                "{name}: {faults:?}"
+            );
+        }
+    }
+
+    trait Strings {
+        fn map_to_strings(&self) -> Vec<String>;
+    }
+
+    impl Strings for &[&str] {
+        fn map_to_strings(&self) -> Vec<String> {
+            self.iter().map(ToString::to_string).collect()
+        }
+    }
+
+    /// Whoever has no key cannot make a line, nor a head.
+    #[test]
+    fn without_the_key_nothing_can_be_made_up() {
+        let site = five("made-up");
+        let mut lines = site.lines();
+        let other = Audit { folder: site.0.join("audit"), sealer: Sealer::new(&[8; 32]).unwrap(), keep: 60 };
+        let last = Line::parse(&lines[4]).unwrap().mac.to_string();
+        let made = text(6, None, &entry("mallory"), NOW);
+        let mac = other.mac(&last, &made);
+        lines.push(format!("{made},\"mac\":\"{mac}\"}}"));
+        site.replace(&lines);
+        assert_eq!(
+            site.faults(),
+            ["2026-11.jsonl:6: line 6 was changed", "audit/head does not belong to these files"]
+        );
+        lines.truncate(3);
+        site.replace(&lines);
+        let mac = Line::parse(&lines[2]).unwrap().mac.to_string();
+        fs::write(
+            site.0.join("audit/head"),
+            other.encode(&Head { number: 3, mac, month: "2026-11".into(), gone: NO_MONTH.into() }),
+        )
+        .unwrap();
+        assert_eq!(site.faults(), ["audit/head does not belong to these files"]);
+    }
+
+    /// A full disk, or a power cut, in the middle of a line.
+    #[test]
+    fn a_line_that_was_broken_off_hides_no_other() {
+        let site = five("torn");
+        let whole = fs::read(site.file()).unwrap();
+        let torn = [&whole[..], b"{\"n\":6,\"time\":\"2026-"].concat();
+        fs::write(site.file(), torn).unwrap();
+        site.audit().append(&entry("frank"), NOW).unwrap();
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 6, faults: vec![], torn: 1 });
+        assert!(site.lines()[6].starts_with("{\"n\":6,"));
+    }
+
+    /// Killed between the line and the head: the number is given again, and neither line is a fault.
+    #[test]
+    fn a_writer_that_died_leaves_no_fault() {
+        let site = five("died");
+        let head = fs::read(site.0.join("audit/head")).unwrap();
+        site.audit().append(&entry("frank"), NOW).unwrap();
+        fs::write(site.0.join("audit/head"), head).unwrap();
+        site.audit().append(&entry("grace"), NOW).unwrap();
+        site.audit().append(&entry("heidi"), NOW).unwrap();
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 8, faults: vec![], torn: 0 });
+    }
+
+    #[test]
+    fn months_are_chained_and_old_ones_go() {
+        let site = five("months");
+        for days in [20, 50, 120] {
+            site.audit().append(&entry("alice"), NOW + days * DAY).unwrap();
+        }
+        let mut files: Vec<_> =
+            fs::read_dir(site.0.join("audit")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        files.sort();
+        // Sixty days before the last one is January.
+        assert_eq!(files, ["2027-01.jsonl", "2027-03.jsonl", "head"]);
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 2, faults: vec![], torn: 0 });
+        // A month in the middle is missed.
+        site.audit().append(&entry("alice"), NOW + 150 * DAY).unwrap();
+        fs::remove_file(site.0.join("audit/2027-03.jsonl")).unwrap();
+        assert_eq!(site.faults(), ["2027-03.jsonl is missing"]);
+    }
+
+    #[test]
+    fn many_at_once_make_one_chain() {
+        let site = Site::new("many");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| drop(site.audit().append(&entry("alice"), NOW))));
+            }
+        });
+        let found = site.audit().verify().unwrap();
+        assert_eq!((found.faults, found.torn), (vec![], 0));
+        // Whoever waited too long lost a line; most did not.
+        assert!(found.lines > 100, "{}", found.lines);
+    }
+
+    /// What a terminal would obey, and what would end a line, is escaped; each line is JSON.
+    #[test]
+    fn foreign_text_stays_in_its_line() {
+        let site = Site::new("foreign");
+        let odd = "a\"b\\c\nd\u{1b}[2J\u{202e}é\u{1f600}\0";
+        site.audit().append(&entry(odd), NOW).unwrap();
+        let [line] = <[String; 1]>::try_from(site.lines()).unwrap();
+        assert!(line.is_ascii() && !line.chars().any(char::is_control), "{line}");
+        assert!(line.contains(r#""user":"a\"b\\c\u000ad\u001b[2J\u202e\u00e9\ud83d\ude00\u0000""#), "{line}");
+        let long = entry(&"x".repeat(100_000));
+        site.audit().append(&long, NOW).unwrap();
+        assert!(site.lines().iter().all(|line| line.len() < MAX_LINE));
+        assert_eq!(site.faults(), [""; 0]);
+    }
 }
