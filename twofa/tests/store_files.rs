@@ -91,7 +91,12 @@ impl Site {
 
     /// What a login of `user` gets: the account and state, or the fault with its hint.
     fn read(&self, user: &str) -> Result<Option<(Account, State)>, String> {
-        let request = common::request_of(user, Some(if user == USER { UID } else { BOB }));
+        let uid = match user {
+            USER => UID,
+            "bob" => BOB,
+            _ => 1003,
+        };
+        let request = common::request_of(user, Some(uid));
         let policy = common::policy(Mode::Enforce);
         let mut login = LoginStore::new(&self.paths, &policy, &request);
         match login.read() {
