@@ -88,16 +88,17 @@ fn row(trusted: &Trusted) -> [String; 5] {
 
 fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Outcome, Error> {
     let (config, mut store) = context.open()?;
-    let ended = store.change(user, |_, state| {
+    let (ended, sessions) = store.change(user, |_, state| {
         let ended = state.distrust(|device| from.is_none_or(|from| device.is_from(from)));
         // A session has no address of its own.
+        let sessions = from.is_none() && state.trusts_anything();
         if from.is_none() {
             state.distrust_all();
         }
-        Ok::<_, Error>(ended)
+        Ok::<_, Error>((ended, sessions))
     })?;
     context.did(&config, "trust-revoked", user, &format!("{ended} devices"));
-    say(context, ended, &format!(" of {user}"), from.is_none())
+    say(context, ended, &format!(" of {user}"), sessions)
 }
 
 fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
@@ -109,16 +110,17 @@ fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
         Ok(_) => {}
         Err(error) => faults.push(format!("{error}. {}", error.hint())),
     })?;
-    let mut ended = 0;
+    let (mut ended, mut sessions) = (0, false);
     for user in users {
-        ended += store.change(&user, |_, state| {
-            let devices = state.distrust(|_| true);
+        store.change(&user, |_, state| {
+            ended += state.distrust(|_| true);
+            sessions |= state.trusts_anything();
             state.distrust_all();
-            Ok::<_, Error>(devices)
+            Ok::<_, Error>(())
         })?;
     }
     context.did(&config, "trust-revoked", "*", &format!("{ended} devices"));
-    say(context, ended, "", true)?;
+    say(context, ended, "", sessions)?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
 }

@@ -9,7 +9,7 @@ shift
 world=$site/world
 
 # A root that belongs to whoever runs this: the module trusts nothing below a folder of a stranger.
-mount -t tmpfs -o mode=755,size=64m tmpfs "$world"
+mount -t tmpfs -o mode=755,size=256m tmpfs "$world"
 for top in bin lib lib32 lib64 libx32 sbin usr etc proc dev sys; do
     if [ -L "/$top" ]; then
         cp -P "/$top" "$world/$top"

@@ -229,10 +229,13 @@ fn an_address_for_those_who_have_none() {
     let own = "Verification code (e-mail to a***@example.org, or type app): ";
     expect(&desk.login("root", 300, &[text("email"), SENT]), SUCCESS, &[either, own]);
     assert_eq!(desk.messages().last().unwrap().to, "alice@example.org");
-    // Somebody who never enrolled has the address, and no account: nobody is sent anything.
-    let seen = desk.login("games", 0, &[text("email"), Answer::Null]);
+    // Somebody who never enrolled has the address too, and needs no account for it.
+    expect(&desk.login("games", 0, &[SENT]), SUCCESS, &["Verification code (e-mail to h***@example.org): "]);
+    assert_eq!(desk.messages().last().unwrap().user, "games");
+    // Nobody has none.
+    let seen = desk.login("nobody-here", 60, &[text("email"), Answer::Null]);
     expect(&seen, AUTH_ERR, &[either, mail]);
-    assert_eq!(desk.messages().len(), 4);
+    assert_eq!(desk.messages().len(), 5);
 }
 
 /// While a message is on its way, everybody on the machine may look at processes.
