@@ -257,7 +257,8 @@ impl Call {
         };
         let who = handle::who(pamh, &self.request);
         let store = LoginStore::new(&config.store, &config.policy, &self.request);
-        let kept = LoggedStore { store, log: &self.log, who: who.clone() }.enroll(&enrolment, system::now());
+        let store = LoggedStore { config, store, log: &self.log, who: who.clone() };
+        let kept = store.enroll(&enrolment, system::now());
         self.log.enrolled(kept.as_ref().unwrap_or(&enrolment), kept.is_some(), &who);
         let notice = kept.map_or(Notice::NotKept, |kept| Notice::Enrolled(Box::new(kept)));
         PamConversation::new(pamh, config.policy.support.as_deref(), flags).tell(&notice);
@@ -274,7 +275,7 @@ impl Call {
         let policy = &config.policy;
         let who = handle::who(pamh, &self.request);
         let store = LoginStore::new(&config.store, policy, &self.request);
-        let mut store = LoggedStore { store, log: &self.log, who: who.clone() };
+        let mut store = LoggedStore { config, store, log: &self.log, who: who.clone() };
         let mut keys = PluggedKeys { policy, log: &self.log, who: who.clone() };
         let mut courier = HookCourier { policy, request: &self.request, log: &self.log, who };
         let clock = system::Clock::start();

@@ -528,6 +528,20 @@ fn mail_arrives_whole_at_exactly_its_addresses() {
 }
 
 #[test]
+fn a_notice_is_no_login_code() {
+    for name in ["mail-sendmail", "mail-smtp"] {
+        let server = MailServer::start();
+        let mut hook = Hook::any(name, server.address);
+        hook.extra.push(("TWOFA_KIND", "notice".into()));
+        let running = hook.start(TEXT);
+        let mail = server.mail();
+        server.accept();
+        running.end().expect(0, &format!("{ID}@host.example\n"));
+        assert_eq!(mail.headers("Subject"), ["account notice for host.example"], "{name}");
+    }
+}
+
+#[test]
 fn an_address_cannot_become_a_header() {
     for name in ["mail-sendmail", "mail-smtp"] {
         for to in ["a@b.example\nBcc: c@d.example", "a@b.example\r\nBcc: c@d.example", "a@b.example\n"] {

@@ -2,7 +2,7 @@
 
 use crate::cli::{How, ListFormat};
 use crate::contacts::Contacts;
-use crate::context::Context;
+use crate::context::{Context, reachable};
 use crate::csv;
 use crate::error::Error;
 use crate::import::{Fault, Owner, Source, Verdict, people, read_whole, refuse_json_dialogue};
@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use twofa::account::{Account, Factors};
 use twofa::config::Config;
+use twofa::message::Happening;
 use twofa::store::{Changed, Store};
 use zeroize::Zeroizing;
 
@@ -66,6 +67,8 @@ struct Row {
 /// A user as the store will have it.
 struct Draft {
     account: Account,
+    /// What the user has now.
+    before: Factors,
     seen: Option<u64>,
 }
 
@@ -332,7 +335,7 @@ impl<'a> Known<'a> {
             Some(_) if account.factors == before => String::new(),
             Some(_) => said(&before, &account.factors),
         };
-        Ok(Ok((Draft { account, seen }, why)))
+        Ok(Ok((Draft { account, before, seen }, why)))
     }
 }
 
@@ -362,6 +365,12 @@ fn keep(context: &mut Context, config: &Config, store: &mut Store, plan: &Plan) 
         let event = if draft.seen.is_none() { "user-added" } else { "contact-changed" };
         context.did(config, event, &draft.account.user, "from a list");
     }
+    // Who is new has nothing yet that could have been changed.
+    let news = plan.drafts.iter().filter(|draft| draft.seen.is_some()).map(|draft| {
+        let reachable = reachable(&draft.before, &draft.account.factors);
+        (draft.account.user.clone(), Happening::ContactsChanged, reachable)
+    });
+    context.tell_all(config, news.collect());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use twofa::account::{Account, MAX_ADDRESSES};
 use twofa::admin;
 use twofa::config::Config;
 use twofa::contact::{Address, Confirmable, Number, Prefix};
+use twofa::message::Happening;
 use twofa::policy::Method;
 use twofa::store::{self, Store};
 
@@ -199,7 +200,8 @@ pub(crate) fn set(
     let found = store.account(user)?.ok_or_else(|| store::Error::NoUser(user.into()))?;
     let codes_left = admin::recovery_left(&found.0, &found.1);
     contacts.refuse_shared(&store, user, arguments.shared_ok)?;
-    let methods = store.change(user, |account, _| {
+    let (methods, is_changed) = store.change(user, |account, _| {
+        let before = account.factors.clone();
         contacts.keep(account);
         if no_phone {
             account.factors.phone = None;
@@ -207,9 +209,12 @@ pub(crate) fn set(
         if no_email {
             account.factors.addresses.clear();
         }
-        Ok::<_, Error>(config.policy.methods_of(&account.factors))
+        Ok::<_, Error>((config.policy.methods_of(&account.factors), account.factors != before))
     })?;
     context.did(&config, "contact-changed", user, "");
+    if is_changed {
+        context.tell(&config, &store, user, Happening::ContactsChanged, &found.0.factors);
+    }
     context.terminal.say(&format!("{user} is changed."))?;
     remind(context, &config, user, &contacts, methods.is_empty(), codes_left);
     Ok(Outcome::Done)

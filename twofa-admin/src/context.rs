@@ -1,12 +1,16 @@
 //! What every command starts from: root, the policy, the store, the terminal.
 
 use crate::error::Error;
+use crate::table;
 use crate::terminal::Terminal;
 use serde::Serialize;
 use std::path::PathBuf;
+use twofa::account::Factors;
 use twofa::admin::UserReport;
 use twofa::config::{self, Config};
+use twofa::helper::{self, News};
 use twofa::log::{self, Level, Log, Who};
+use twofa::message::{Doer, Happening};
 use twofa::store::{self, Store};
 use twofa::system;
 
@@ -52,6 +56,40 @@ impl Context {
         log.record(event, &who, vec![("what", what.into()), ("by", by)]);
     }
 
+    /// Tells the user of it by e-mail, if the policy wants that: at the addresses of `before` the change, and of now.
+    pub(crate) fn tell(
+        &mut self,
+        config: &Config,
+        store: &Store,
+        user: &str,
+        happening: Happening,
+        before: &Factors,
+    ) {
+        if !config.policy.tells(&happening) {
+            return;
+        }
+        let now = store.account(user).ok().flatten().map(|(account, _)| account.factors).unwrap_or_default();
+        self.tell_all(config, vec![(user.into(), happening, reachable(before, &now))]);
+    }
+
+    /// The same to many, each at the addresses of these factors. Whatever comes of it, the command has done its work.
+    pub(crate) fn tell_all(&mut self, config: &Config, all: Vec<(String, Happening, Factors)>) {
+        let news = all.iter().map(|(user, happening, factors)| News {
+            user,
+            happening: happening.clone(),
+            doer: Doer::Administrator,
+            factors,
+        });
+        let news: Vec<News<'_>> = news.collect();
+        let sent = helper::notify(&config.policy, &config.store.database, &news);
+        let (Err(error), Some(first)) = (sent, news.first()) else {
+            return;
+        };
+        let (why, who) = (format!("{error}. {}", error.hint()), Who { user: first.user, ..Who::default() });
+        Log::new("twofa-admin", "admin").unnoticed(first.happening.occasion().name(), &who, &why);
+        self.terminal.note(&table::printable(&format!("twofa-admin: no notice was sent: {why}")));
+    }
+
     /// Prints a report: as JSON when asked for, else as `text` puts it.
     pub(crate) fn report<T: Serialize>(
         &mut self,
@@ -65,6 +103,17 @@ impl Context {
         };
         self.terminal.say(&text)
     }
+}
+
+/// Somebody who can be told at the addresses of both.
+pub(crate) fn reachable(before: &Factors, after: &Factors) -> Factors {
+    let mut addresses = before.addresses.clone();
+    for new in &after.addresses {
+        if addresses.iter().all(|known| known.to != new.to) {
+            addresses.push(new.clone());
+        }
+    }
+    Factors { addresses, ..Factors::default() }
 }
 
 /// All accounts that can be read, and the faults of the others.

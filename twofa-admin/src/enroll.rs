@@ -12,6 +12,7 @@ use twofa::account::{Account, App, MAX_APPS};
 use twofa::code::{self, Answer, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NEW_SECRET_BYTES, Secret, Shape};
 use twofa::config::Config;
 use twofa::contact::{Address, Number};
+use twofa::message::Happening;
 use twofa::policy::Recipient;
 use twofa::store::Store;
 use twofa::{otpauth, qr, system};
@@ -120,6 +121,7 @@ pub(crate) fn app(
     let app = App { id: 0, label, secret, shape, added: system::now() };
     let label = keep(store, &account, app, Some(step), codes.as_ref())?;
     context.did(config, "enrolled", user, &format!("app {label}"));
+    context.tell(config, store, user, Happening::Added(format!("app `{label}`")), &account.factors);
     context.terminal.say(&format!("{user} can log in with the app `{label}` now."))?;
     Ok(Outcome::Done)
 }
@@ -140,6 +142,7 @@ fn import(
     let app = App { id: 0, label, secret, shape, added: system::now() };
     let label = keep(store, &account, app, None, codes.as_ref())?;
     context.did(config, "enrolled", user, &format!("app {label}, with a secret from elsewhere"));
+    context.tell(config, store, user, Happening::Added(format!("app `{label}`")), &account.factors);
     if context.json {
         let shown = codes.as_ref().map(Codes::shown).unwrap_or_default();
         let report = json!({ "user": user, "label": label, "recovery_codes": shown });

@@ -13,6 +13,7 @@ use twofa::account::{Account, Key, MAX_KEYS, SshKey, State};
 use twofa::code::Secret;
 use twofa::config::Config;
 use twofa::helper::{self, Registered, Registration};
+use twofa::message::Happening;
 use twofa::policy::Method;
 use twofa::sshkey::{Line, SkKey};
 use twofa::store::Store;
@@ -67,6 +68,7 @@ pub(crate) fn enroll(
         Ok::<_, Error>(())
     })?;
     context.did(config, "enrolled", user, &format!("security key {label}"));
+    context.tell(config, store, user, Happening::Added(format!("security key `{label}`")), &seen.factors);
     context
         .terminal
         .say(&format!("{user} can log in with the security key `{label}` now, at this host's console."))?;
@@ -165,7 +167,9 @@ pub(crate) fn enroll_ssh(
         codes.iter().for_each(|codes| codes.keep(account, state));
         Ok::<_, Error>(())
     })?;
-    context.did(config, "enrolled", user, &format!("SSH key {label} {}", line.key.fingerprint()));
+    let key = |label: &str| format!("SSH key {label} {}", line.key.fingerprint());
+    context.did(config, "enrolled", user, &key(&label));
+    context.tell(config, store, user, Happening::Added(key(&format!("`{label}`"))), &seen.factors);
     context
         .terminal
         .say(&format!("{user} can log in with the SSH key `{label}` now: {}", line.key.fingerprint()))?;

@@ -8,6 +8,8 @@ use crate::terminal::Terminal;
 use serde_json::json;
 use twofa::account::{Account, State};
 use twofa::code::{RECOVERY_BYTES, RECOVERY_CODES, RecoverySet, Secret, format_recovery};
+use twofa::config::Config;
+use twofa::message::Happening;
 use twofa::{store, system};
 use zeroize::Zeroizing;
 
@@ -60,24 +62,29 @@ pub(crate) fn wait_until_saved(terminal: &mut Terminal) -> Result<(), Error> {
 pub(crate) fn run(context: &mut Context, command: RecoveryCommand) -> Result<Outcome, Error> {
     let RecoveryCommand::New { user } = command;
     let (config, mut store) = context.open()?;
-    if store.account(&user)?.is_none() {
+    let Some((before, _)) = store.account(&user)? else {
         return Err(store::Error::NoUser(user).into());
-    }
+    };
     let codes = Codes::make()?;
     if context.json {
         keep(&mut store, &user, &codes)?;
-        context.did(&config, "recovery-codes-made", &user, "");
+        made(context, &config, &store, &before);
         context.report(&json!({ "user": user, "recovery_codes": codes.shown() }), |_| String::new())?;
     } else {
         codes.show(&mut context.terminal)?;
         wait_until_saved(&mut context.terminal)?;
         keep(&mut store, &user, &codes)?;
-        context.did(&config, "recovery-codes-made", &user, "");
+        made(context, &config, &store, &before);
         context
             .terminal
             .say(&format!("{user} has {RECOVERY_CODES} new recovery codes; the old ones are void."))?;
     }
     Ok(Outcome::Done)
+}
+
+fn made(context: &mut Context, config: &Config, store: &store::Store, before: &Account) {
+    context.did(config, "recovery-codes-made", &before.user, "");
+    context.tell(config, store, &before.user, Happening::RecoveryCodesMade, &before.factors);
 }
 
 fn keep(store: &mut store::Store, user: &str, codes: &Codes) -> Result<(), Error> {

@@ -12,6 +12,7 @@ use twofa::config::Config;
 use twofa::contact::{Address, Confirmable};
 use twofa::helper::{self, Job, Kind, Outcome as Sending, Report};
 use twofa::login::Delivery;
+use twofa::message::Happening;
 use twofa::policy::{Method, Recipient, Request};
 use twofa::store::Store;
 use twofa::system;
@@ -175,6 +176,7 @@ pub(crate) fn enroll(
         Ok(())
     })?;
     context.did(config, "enrolled", user, &to.masked());
+    context.tell(config, store, user, Happening::Added(to.masked()), &seen.factors);
     context.terminal.say(&format!("{} of {user} is confirmed.", to.masked()))?;
     if !config.policy.methods.contains(&method) {
         context.terminal.note(&format!("The policy's methods do not have {} among them.", method.name()));

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::{Outcome, bulk, bypass, missing, table};
 use twofa::account::{Account, Change, Conflict, Factors, State};
 use twofa::admin::{ContactReport, KeyReport, UserReport};
+use twofa::message::Happening;
 use twofa::policy::Known;
 use twofa::store::{self, Store};
 use twofa::system;
@@ -236,8 +237,11 @@ fn reset(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error>
         "Remove all apps, keys and recovery codes of {user}, who then has to enroll again? Number and addresses stay."
     );
     context.terminal.insist(&question, yes)?;
+    // It is reset because it cannot be read, perhaps.
+    let before = store.account(user).ok().flatten().map(|(account, _)| account.factors).unwrap_or_default();
     store.reset(user)?;
     context.did(&config, "user-reset", user, "");
+    context.tell(&config, &store, user, Happening::Reset, &before);
     let account = store.account(user)?.map(|(account, _)| account);
     match account.map(|account| config.policy.methods_of(&account.factors)).unwrap_or_default().first() {
         Some(method) => {
@@ -305,6 +309,7 @@ fn forget(context: &mut Context, user: &str, label: &str, yes: bool) -> Result<O
         Ok::<_, Error>(())
     })?;
     context.did(&config, "factor-removed", user, label);
+    context.tell(&config, &store, user, Happening::Removed(label.into()), &account.factors);
     context.terminal.say(&table::printable(&format!("`{label}` of {user} is removed.")))?;
     Ok(Outcome::Done)
 }

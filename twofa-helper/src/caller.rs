@@ -2,6 +2,7 @@
 
 use crate::ffi;
 use nix::sys::prctl;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::unistd::{Gid, getegid, geteuid, setgroups, setresgid, setresuid};
 use std::fs::File;
 use std::io;
@@ -14,6 +15,18 @@ pub(crate) fn socket() -> Option<UnixStream> {
     let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
     let input = File::from(input);
     input.metadata().ok()?.file_type().is_socket().then(|| OwnedFd::from(input).into())
+}
+
+/// The limits of su's caller must not decide what that user's victim is told. Only root can, and only root has to.
+pub(crate) fn lift_limits() {
+    const FILES: u64 = 1024;
+    const STACK: u64 = 8 * 1024 * 1024;
+    use Resource::{RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NPROC};
+    for resource in [RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NPROC] {
+        let _ = setrlimit(resource, RLIM_INFINITY, RLIM_INFINITY);
+    }
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES);
+    let _ = setrlimit(Resource::RLIMIT_STACK, STACK, STACK);
 }
 
 /// Nobody else may look into this process or signal it, su's caller least of all; orphans come to us.

@@ -15,7 +15,7 @@ use twofa::system::Deadline;
 use twofa::trusted;
 
 /// In seconds: for the job to come, and for the name service to know the hook's user.
-const PREPARATION: u32 = 5;
+pub(crate) const PREPARATION: u32 = 5;
 
 /// Nothing when it was not the module that called.
 pub(crate) fn run() -> Option<ExitCode> {
@@ -26,10 +26,10 @@ pub(crate) fn run() -> Option<ExitCode> {
         let fixed = caller::shut_off();
         let job: Job =
             helper::receive(&socket, Deadline::after(Duration::from_secs(PREPARATION.into()))).ok()?;
-        let user = fixed.and_then(|()| user(&job.hook_user)).and_then(|user| checked(&job, user));
+        let started = fixed.and_then(|()| start(&job));
         alarm::cancel();
-        match user.and_then(|user| start(&job, &user)) {
-            Ok(hook) => watch::run(hook, job.text.expose(), &socket),
+        match started {
+            Ok(hook) => watch::run(hook, job.text.expose(), Some(&socket)),
             Err(why) => Some(Report {
                 outcome: Outcome::Failed(why),
                 answer: String::new(),
@@ -63,8 +63,10 @@ fn checked(job: &Job, user: User) -> Result<User, String> {
     Ok(user)
 }
 
-fn start(job: &Job, user: &User) -> Result<Hook, String> {
-    spawn(job, user).map_err(|error| format!("the hook cannot be started: {error}"))
+/// The name service may hang: the caller sets an alarm.
+pub(crate) fn start(job: &Job) -> Result<Hook, String> {
+    let user = user(&job.hook_user).and_then(|user| checked(job, user))?;
+    spawn(job, &user).map_err(|error| format!("the hook cannot be started: {error}"))
 }
 
 /// Everything the hook knows besides the text.

@@ -76,7 +76,10 @@ enum Phase {
 struct Watch<'a> {
     hook: Hook,
     text: &'a [u8],
+    /// Nobody, where nobody waits.
     module: Option<&'a UnixStream>,
+    /// The module has gone, or we were told to end.
+    given_up: bool,
     phase: Phase,
     deadline: Deadline,
     /// Why we ended it, if we did.
@@ -87,12 +90,13 @@ struct Watch<'a> {
 }
 
 /// Gives the hook its text and waits for its end; nothing of it is left when this returns. No report when the
-/// module has gone away.
-pub(crate) fn run(hook: Hook, text: &[u8], module: &UnixStream) -> Option<Report> {
+/// module has gone away, if there is one, or when we were told to end.
+pub(crate) fn run(hook: Hook, text: &[u8], module: Option<&UnixStream>) -> Option<Report> {
     let mut watch = Watch {
         hook,
         text,
-        module: Some(module),
+        module,
+        given_up: false,
         phase: Phase::Running,
         deadline: Deadline::after(TIMEOUT),
         cause: None,
@@ -115,8 +119,7 @@ pub(crate) fn run(hook: Hook, text: &[u8], module: &UnixStream) -> Option<Report
     }
     // What was written before the end and not read yet; never what a holder of the pipe may still write.
     while watch.written <= MAX_WRITTEN && watch.read() {}
-    watch.module?;
-    Some(watch.report())
+    (!watch.given_up).then(|| watch.report())
 }
 
 impl Watch<'_> {
@@ -139,7 +142,7 @@ impl Watch<'_> {
         let late = self.deadline.left().is_none();
         match self.phase {
             Phase::Killing => {}
-            _ if self.module.is_none() => self.end("nobody waits for it"),
+            _ if self.given_up => self.end("nobody waits for it"),
             Phase::Running | Phase::Lingering if self.written > MAX_WRITTEN => self.end(WROTE_TOO_MUCH),
             Phase::Running if ended => self.enter(Phase::Lingering, LEFTOVERS),
             Phase::Running if late => {
@@ -182,7 +185,8 @@ impl Watch<'_> {
     /// Until something happens; what, everybody asks for themselves: nothing here blocks.
     fn wait(&self) {
         let mut fds = vec![PollFd::new(self.hook.signals.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.module.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        let module = self.module.filter(|_| !self.given_up);
+        fds.extend(module.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.hook.input.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
         fds.extend(
             self.hook.output.iter().flatten().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
@@ -202,7 +206,7 @@ impl Watch<'_> {
             let looked = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
             !matches!(looked, Err(Errno::EAGAIN | Errno::EINTR))
         };
-        self.module = self.module.filter(|socket| !asked_to_end && !gone(socket));
+        self.given_up |= asked_to_end || self.module.is_some_and(gone);
     }
 
     fn write(&mut self) {

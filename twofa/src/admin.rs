@@ -218,6 +218,7 @@ pub struct PolicyReport {
     key: KeyRulesReport,
     trust: TrustRulesReport,
     rollout: RolloutRulesReport,
+    notify: NotifyRulesReport,
     limits: LimitsReport,
     store: StoreReport,
     audit: AuditReport,
@@ -273,6 +274,11 @@ struct TrustRulesReport {
     duration: String,
     offer: &'static str,
     session_services: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct NotifyRulesReport {
+    events: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -354,6 +360,9 @@ impl PolicyReport {
                 enforce_from: (policy.rollout.from > 0).then(|| rfc3339(policy.rollout.from)),
                 grace_days: policy.rollout.grace / 86_400,
                 enroll_at_login: policy.rollout.enroll,
+            },
+            notify: NotifyRulesReport {
+                events: policy.notify.occasions.iter().map(|occasion| occasion.name()).collect(),
             },
             limits: LimitsReport {
                 prompts: policy.limits.prompts,

@@ -5,8 +5,8 @@ use crate::account::{Limits, MAX_HOST_SENDS, MAX_SENDS, SendLimits};
 use crate::code::{Algorithm, Shape};
 use crate::contact::{Address, Prefix};
 use crate::policy::{
-    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, Policy, RolloutRules, SmsRules,
-    Template, TrustRules, Who,
+    AppRules, Channel, EmailRules, Exemption, KeyRules, Method, Mode, NotifyRules, Occasion, Policy,
+    RolloutRules, SmsRules, Template, TrustRules, Who,
 };
 use crate::trusted::{self, Readers};
 use ipnet::IpNet;
@@ -185,6 +185,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Error> {
     if let Some(fault) = file.missing_table() {
         return Err(invalid(file.methods.span().start, fault));
     }
+    let events = &file.notify.events;
+    if !events.get_ref().is_empty() && file.email.is_none() {
+        return Err(invalid(events.span().start, "notices need a table [email] with `hook`"));
+    }
     if let Some(service) = file.odd_session_service() {
         let fault =
             format!("`{service}` is no service of `services` that is used inside a session, such as sudo");
@@ -216,6 +220,8 @@ struct File {
     trust: TrustTable,
     #[serde(default)]
     rollout: RolloutTable,
+    #[serde(default)]
+    notify: NotifyTable,
     #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
@@ -283,6 +289,7 @@ impl File {
                     grace: u64::from(self.rollout.grace_days.get()) * 86_400,
                     enroll: self.rollout.enroll_at_login,
                 },
+                notify: NotifyRules { occasions: self.notify.events.into_inner() },
                 helper: self.helper.0,
                 app: AppRules {
                     shape: Shape {
@@ -383,6 +390,19 @@ struct RolloutTable {
 impl Default for RolloutTable {
     fn default() -> Self {
         Self { enforce_from: None, grace_days: Number(0), enroll_at_login: true }
+    }
+}
+
+/// `[notify]`: what users are told by e-mail.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NotifyTable {
+    events: Spanned<Vec<Occasion>>,
+}
+
+impl Default for NotifyTable {
+    fn default() -> Self {
+        Self { events: Spanned::new(0..0, Vec::new()) }
     }
 }
 
@@ -916,6 +936,48 @@ mod tests {
             assert!(fault.starts_with(&format!("/p:5: `{line}`: ")), "{line}: {fault}");
             assert!(fault.contains(expected), "{line}: {fault}");
         }
+    }
+
+    const EMAIL: &str = "[email]\nhook = \"/m\"\n";
+
+    #[test]
+    fn users_are_told_of_what_the_policy_lists_and_by_default_of_nothing() {
+        let of = |text: &str| parse(&format!("{MINIMAL}{text}")).map(|config| config.policy.notify.occasions);
+        let all = [
+            Occasion::DeviceTrusted,
+            Occasion::RecoveryUsed,
+            Occasion::FactorChanged,
+            Occasion::Reset,
+            Occasion::Bypass,
+        ];
+        let words = all.map(|occasion| format!("\"{}\"", occasion.name())).join(", ");
+        assert_eq!(words, r#""device-trusted", "recovery-used", "factor-changed", "reset", "bypass""#);
+        for none in ["", "[notify]\n", "[notify]\nevents = []\n", EMAIL] {
+            assert_eq!(of(none).unwrap(), [], "{none}");
+        }
+        assert_eq!(of(&format!("{EMAIL}[notify]\nevents = [{words}]\n")).unwrap(), all);
+        assert_eq!(of(&format!("[notify]\nevents = [\"reset\"]\n{EMAIL}")).unwrap(), [Occasion::Reset]);
+    }
+
+    #[test]
+    fn faults_of_notices_have_a_place_and_a_remedy() {
+        let known = "unknown variant `resets`, expected one of `device-trusted`, `recovery-used`, `factor-changed`, `reset`, `bypass`";
+        let table = [
+            ("events = [\"resets\"]", known),
+            ("events = [\"reset\", \"resets\"]", known),
+            ("events = [\"Reset\"]", "unknown variant `Reset`"),
+            ("events = [\"\"]", "unknown variant ``"),
+            ("events = \"reset\"", "invalid type: string \"reset\", expected a sequence"),
+            ("events = [1]", ""),
+            ("event = [\"reset\"]", "unknown field `event`, expected `events`"),
+        ];
+        for (line, expected) in table {
+            let fault = parse(&format!("{MINIMAL}[notify]\n{line}\n{EMAIL}")).expect_err(line);
+            assert!(fault.starts_with(&format!("/p:5: `{line}`: ")), "{line}: {fault}");
+            assert!(fault.contains(expected), "{line}: {fault}");
+        }
+        let fault = parse(&format!("{MINIMAL}[notify]\nevents = [\"reset\"]\n")).unwrap_err();
+        assert_eq!(fault, "/p:5: `events = [\"reset\"]`: notices need a table [email] with `hook`");
     }
 
     #[test]

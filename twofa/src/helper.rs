@@ -2,15 +2,18 @@
 //!
 //! This runs inside sshd, login and su. Their signals, masks, descriptors and children are theirs: the result
 //! comes over a socket, never from wait(2), and nobody is killed; when the socket closes, the helper stops.
+//! Only notices go on without us.
 
 mod key;
+mod notice;
 
 pub use key::{Ask, MAX_TIME, Registered, Registration, Touch, Touched, register, touch};
+pub use notice::{Batch, News, Taken, notify};
 
 use crate::code::Secret;
 use crate::login::Delivery;
 use crate::message;
-use crate::policy::{Channel, Request};
+use crate::policy::{Channel, Occasion, Request};
 use crate::system::{self, Deadline};
 use crate::trusted;
 use nix::sys::socket::{self, MsgFlags};
@@ -82,6 +85,7 @@ pub enum Kind {
     Login,
     Enroll,
     Test,
+    Notice(Occasion),
 }
 
 impl Kind {
@@ -91,6 +95,7 @@ impl Kind {
             Self::Login => "login",
             Self::Enroll => "enroll",
             Self::Test => "test",
+            Self::Notice(_) => "notice",
         }
     }
 }
@@ -182,10 +187,22 @@ fn exchange<R: DeserializeOwned>(
     job: &impl Serialize,
     patience: Duration,
 ) -> Result<R, Error> {
-    let deadline = Deadline::after(patience);
+    talk(helper, what, patience, |socket| {
+        let deadline = Deadline::after(patience);
+        send(socket, job, deadline).and_then(|()| receive(socket, deadline))
+    })
+}
+
+/// Starts a helper, and ends it when all is said.
+fn talk<R>(
+    helper: &Path,
+    what: &str,
+    patience: Duration,
+    say: impl FnOnce(&UnixStream) -> io::Result<R>,
+) -> Result<R, Error> {
     trusted::check_program(helper).map_err(Error::File)?;
     let (socket, child) = start(helper, what).map_err(Error::Start)?;
-    let report = send(&socket, job, deadline).and_then(|()| receive(&socket, deadline));
+    let report = say(&socket);
     // Not only closed: a copy of it may live on in what another thread of the host has forked.
     let _ = socket.shutdown(Shutdown::Both);
     drop(socket);
@@ -228,7 +245,8 @@ fn reap(mut child: Child) {
 
 impl Report {
     /// A hook may print what it sends, and whom to.
-    fn without(self, code: &str, to: &str) -> Self {
+    #[must_use]
+    pub fn without(self, code: &str, to: &str) -> Self {
         let [answer, complaint] = [self.answer, self.complaint].map(Zeroizing::new);
         let first_line = answer.lines().next().unwrap_or_default();
         Self {

@@ -155,6 +155,15 @@ impl Log {
         self.record("not-sent", who, vec![("reason", format!("send-limit-{cap}"))]);
     }
 
+    /// A user is not told of something: the helper did not take it over. What comes of it then, that says itself.
+    pub fn unnoticed(&self, event: &str, who: &Who<'_>, why: &str) {
+        let whence = whence(who);
+        self.write(
+            Level::Error,
+            &format!("notice not sent for {whence} event={event} reason={}", quote(why)),
+        );
+    }
+
     /// From now on logins from there need no code.
     pub fn trusted(&self, claim: &Claim, who: &Who<'_>, now: u64) {
         let (network, key) = claim.device.describe();

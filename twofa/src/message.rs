@@ -1,9 +1,10 @@
-//! Every sentence a user reads at login. Times are UTC: host and user need not share a time zone.
+//! Every sentence a user reads, at login and in messages. Times are UTC: host and user need not share a time zone.
 
-use crate::account::{Device, Lock};
+use crate::account::{Device, Enrolment, Lock};
 use crate::login::{AppToScan, Delivery, Notice, Prompt};
-use crate::policy::{Method, Request, Template};
+use crate::policy::{Method, Occasion, Request, Template};
 use crate::{otpauth, qr};
+use std::net::IpAddr;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -55,6 +56,104 @@ pub fn sent(template: &Template, delivery: &Delivery, request: &Request) -> Zero
         _ => String::new(),
     };
     Zeroizing::new(template.fill(value))
+}
+
+/// What was done to a user's account or in that user's name, and is told afterwards.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    DeviceTrusted {
+        device: Device,
+        until: u64,
+    },
+    RecoveryUsed,
+    BypassUsed,
+    /// In a login.
+    SetUp(Box<Enrolment>),
+    /// "app `phone`", or where codes are sent to, masked.
+    Added(String),
+    /// The label of an app or key.
+    Removed(String),
+    RecoveryCodesMade,
+    ContactsChanged,
+    Reset,
+}
+
+/// Who did it.
+#[derive(Clone, Copy, Debug)]
+pub enum Doer {
+    /// Somebody who logs in: from where, if it is a login from elsewhere.
+    Login(Option<IpAddr>),
+    Administrator,
+}
+
+impl Happening {
+    pub fn occasion(&self) -> Occasion {
+        match self {
+            Self::DeviceTrusted { .. } => Occasion::DeviceTrusted,
+            Self::RecoveryUsed => Occasion::RecoveryUsed,
+            Self::BypassUsed => Occasion::Bypass,
+            Self::SetUp(_)
+            | Self::Added(_)
+            | Self::Removed(_)
+            | Self::RecoveryCodesMade
+            | Self::ContactsChanged => Occasion::FactorChanged,
+            Self::Reset => Occasion::Reset,
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::DeviceTrusted { device, until } => {
+                format!("a device ({}) became trusted until {}", self::device(device), day_and_minute(*until))
+            }
+            Self::RecoveryUsed => "a recovery code was used".into(),
+            Self::BypassUsed => "the code of a bypass was used".into(),
+            Self::SetUp(enrolment) => {
+                let app = enrolment.app.as_ref().map(|_| "an authenticator app".to_string());
+                let phone = enrolment.phone.as_ref();
+                let phone = phone.map(|phone| format!("the telephone number {}", phone.number.masked()));
+                let all: Vec<String> = app.into_iter().chain(phone).collect();
+                format!("set up: {}", all.join(" and "))
+            }
+            Self::Added(what) => format!("added: {}", plain(what)),
+            Self::Removed(label) => format!("removed: `{}`", plain(label)),
+            Self::RecoveryCodesMade => "new recovery codes were made".into(),
+            Self::ContactsChanged => "telephone number or e-mail addresses were changed".into(),
+            Self::Reset => "all apps, keys and recovery codes were removed".into(),
+        }
+    }
+}
+
+/// The message that tells a user of it: one line.
+pub fn told(
+    happening: &Happening,
+    doer: Doer,
+    user: &str,
+    host: &str,
+    now: u64,
+    support: Option<&str>,
+) -> String {
+    let doer = match doer {
+        Doer::Login(Some(address)) => format!("in a login from {address}"),
+        Doer::Login(None) => "in a login at the host itself".into(),
+        Doer::Administrator => "by an administrator".into(),
+    };
+    let (user, what, when) = (plain(user), happening.words(), day_and_minute(now));
+    let text =
+        format!("{user} at {host}: {what}, {doer}, {when}. If this was not you, tell your administrator.");
+    with_support(text, support)
+}
+
+/// Longest name in a message; a label has 32 bytes, and what is imported may have several.
+const MAX_PLAIN: usize = 200;
+
+/// Foreign text that stays within its line and looks like what it is.
+pub fn plain(text: &str) -> String {
+    let invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(MAX_PLAIN).map(|c| if invisible(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The words for `notice`; `support` is the policy's own text for those who are refused.
@@ -271,6 +370,70 @@ mod tests {
     use crate::code::{Algorithm, RecoverySet, Secret, Seed, Shape};
     use crate::contact::Number;
     use crate::policy::Recipient;
+
+    #[test]
+    fn what_happened_is_told_in_one_line() {
+        let by_key = Device::new([198, 51, 100, 7].into(), Some([7; 32]), &[]).unwrap();
+        let set_up = |app, phone| match enrolled(app, phone) {
+            Notice::Enrolled(enrolment) => Happening::SetUp(enrolment),
+            _ => unreachable!(),
+        };
+        let fingerprint = by_key.describe().1.unwrap();
+        let device = format!(
+            "a device (198.51.100.7, key {}...) became trusted until 2026-11-21 22:03 UTC",
+            &fingerprint[..15]
+        );
+        use Occasion::{Bypass, DeviceTrusted, FactorChanged, RecoveryUsed, Reset};
+        let table = [
+            (Happening::DeviceTrusted { device: by_key, until: NOW + 59 }, DeviceTrusted, device.as_str()),
+            (Happening::RecoveryUsed, RecoveryUsed, "a recovery code was used"),
+            (Happening::BypassUsed, Bypass, "the code of a bypass was used"),
+            (set_up(true, false), FactorChanged, "set up: an authenticator app"),
+            (set_up(false, true), FactorChanged, "set up: the telephone number +48 *** *** 123"),
+            (
+                set_up(true, true),
+                FactorChanged,
+                "set up: an authenticator app and the telephone number +48 *** *** 123",
+            ),
+            (Happening::Added("app `phone`".into()), FactorChanged, "added: app `phone`"),
+            (Happening::Removed("phone".into()), FactorChanged, "removed: `phone`"),
+            (Happening::RecoveryCodesMade, FactorChanged, "new recovery codes were made"),
+            (Happening::ContactsChanged, FactorChanged, "telephone number or e-mail addresses were changed"),
+            (Happening::Reset, Reset, "all apps, keys and recovery codes were removed"),
+        ];
+        let doers = [
+            (Doer::Login(Some([192, 0, 2, 9].into())), "in a login from 192.0.2.9"),
+            (Doer::Login(None), "in a login at the host itself"),
+            (Doer::Administrator, "by an administrator"),
+        ];
+        for (happening, occasion, what) in table {
+            assert_eq!(happening.occasion(), occasion, "{what}");
+            for (doer, by) in doers {
+                let text = told(&happening, doer, "alice", "web1", NOW, Some("Call 42."));
+                let expected = format!(
+                    "alice at web1: {what}, {by}, 2026-11-21 22:03 UTC. If this was not you, tell your administrator."
+                );
+                assert_eq!(text, format!("{expected} Call 42."));
+                assert_eq!(told(&happening, doer, "alice", "web1", NOW, None), expected);
+                assert!(!text.contains(BASE32) && !text.contains("600000123"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_adds_a_line_to_what_is_told() {
+        for name in ["a\nBcc: x@y", "a\r\n.\r\n", "a\0b", "a\u{2028}b", "\u{202e}a", "a\x1b[2J", "a\u{85}b"] {
+            let label = name.to_string();
+            for happening in [Happening::Added(label.clone()), Happening::Removed(label)] {
+                let text = told(&happening, Doer::Administrator, name, "web1", NOW, None);
+                assert!(!text.chars().any(char::is_control), "{text:?}");
+                assert!(!text.contains(['\u{2028}', '\u{202e}']), "{text:?}");
+            }
+        }
+        let long = "x".repeat(10_000);
+        let text = told(&Happening::Removed(long.clone()), Doer::Administrator, &long, "web1", NOW, None);
+        assert!(text.len() < 700, "{}", text.len());
+    }
 
     #[test]
     fn times_are_utc_and_never_too_early() {

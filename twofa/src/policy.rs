@@ -6,6 +6,7 @@ use crate::code::{Shape, Word};
 use crate::contact::{Address, Number, Prefix};
 use crate::sshkey::SkKey;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -32,6 +33,7 @@ pub struct Policy {
     pub key: KeyRules,
     pub trust: TrustRules,
     pub rollout: RolloutRules,
+    pub notify: NotifyRules,
     /// The program that runs hooks.
     pub helper: PathBuf,
     pub exemptions: Vec<Exemption>,
@@ -165,6 +167,38 @@ pub struct RolloutRules {
     pub grace: u64,
     /// Whether they can set up an app, or a telephone number, in the login itself.
     pub enroll: bool,
+}
+
+/// What users are told by e-mail, by whomever it was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifyRules {
+    pub occasions: Vec<Occasion>,
+}
+
+/// What a user may be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Occasion {
+    DeviceTrusted,
+    RecoveryUsed,
+    /// A factor, recovery codes, or where codes are sent to.
+    FactorChanged,
+    Reset,
+    /// One was used.
+    Bypass,
+}
+
+impl Occasion {
+    /// The word in the policy file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeviceTrusted => "device-trusted",
+            Self::RecoveryUsed => "recovery-used",
+            Self::FactorChanged => "factor-changed",
+            Self::Reset => "reset",
+            Self::Bypass => "bypass",
+        }
+    }
 }
 
 /// How the messages of one method are sent.
@@ -507,6 +541,7 @@ mod tests {
             key: KeyRules { rp_id: "twofa".into(), pin: false },
             trust: TrustRules::default(),
             rollout: RolloutRules::default(),
+            notify: NotifyRules::default(),
             helper: "/usr/libexec/twofa/twofa-helper".into(),
             app: AppRules {
                 shape: Shape { algorithm: Algorithm::Sha1, digits: 6, step: 30 },

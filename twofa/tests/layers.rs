@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("log", &["account", "login", "message", "token"]),
     ("system", &["account", "policy"]),
     ("trusted", &[]),
-    ("helper", &["code", "login", "message", "policy", "system", "token", "trusted"]),
+    ("helper", &["account", "code", "login", "message", "policy", "system", "token", "trusted"]),
     ("config", &["account", "code", "contact", "policy", "trusted"]),
     ("trial", &["config", "policy", "trusted"]),
     (

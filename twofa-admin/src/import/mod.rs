@@ -7,7 +7,7 @@ mod source;
 mod u2f;
 
 use crate::cli::{How, ImportCommand};
-use crate::context::Context;
+use crate::context::{Context, reachable};
 use crate::enroll::free_label;
 use crate::error::Error;
 use crate::progress::Progress;
@@ -23,6 +23,7 @@ use twofa::account::{Account, App, Key, MAX_APPS, MAX_KEYS, State};
 use twofa::admin::login_users;
 use twofa::code::{MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, Shape};
 use twofa::config::Config;
+use twofa::message::Happening;
 use twofa::policy::Policy;
 use twofa::store::{Changed, Store};
 use twofa::token::{Credential, is_rp_id};
@@ -596,6 +597,11 @@ fn keep(
         let what = format!("{} from {origin}", draft.labels.join(", "));
         context.did(config, "imported", &draft.account.user, &what);
     }
+    let news = plan.drafts.iter().map(|draft| {
+        let (account, what) = (&draft.account, Happening::Added(draft.labels.join(", ")));
+        (account.user.clone(), what, reachable(&account.factors, &account.factors))
+    });
+    context.tell_all(config, news.collect());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::record::{Record, refuse_beyond_limit};
 use super::{DECOY, DECOY_UID, Error, NotCommitted, Store};
-use crate::account::{Account, Change, Conflict, Enrolment, Proof, State};
+use crate::account::{Account, Change, Conflict, Enrolment, Factors, Proof, State};
 use crate::config::Paths;
 use crate::login::Event;
 use crate::policy::{Policy, Request};
@@ -36,6 +36,17 @@ impl<'a> LoginStore<'a> {
     /// Why the store failed, for the log.
     pub fn fault(&self) -> Option<&Error> {
         self.fault.as_ref()
+    }
+
+    /// What the user has whose login this is, as far as it can be read.
+    pub fn factors(&self) -> Option<Factors> {
+        match &self.open {
+            Some((_, account)) => account.as_ref().map(|account| account.factors.clone()),
+            None => {
+                let (account, state) = Store::open(self.paths).ok()?.account(&self.request.user).ok()??;
+                self.is_theirs(&account, &state).then_some(account.factors)
+            }
+        }
     }
 
     /// Who logs in without a factor, or with codes that need no doing of an administrator's, gets an account to keep

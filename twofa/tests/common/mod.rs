@@ -15,8 +15,8 @@ use twofa::code::{self, Algorithm, Answer, RecoverySet, Secret, Seed, Shape};
 use twofa::config::Paths;
 use twofa::contact::{Address, Confirmable, Number, Prefix};
 use twofa::policy::{
-    AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, Policy, Request, RolloutRules, SmsRules,
-    Template, TrustRules,
+    AppRules, Channel, EmailRules, KeyRules, Known, Method, Mode, NotifyRules, Policy, Request, RolloutRules,
+    SmsRules, Template, TrustRules,
 };
 use twofa::sshkey::SkKey;
 use twofa::token::{Credential, Protocol, PublicKey};
@@ -66,6 +66,7 @@ pub(crate) fn policy_of(mode: Mode, methods: &[Method]) -> Policy {
         key: KeyRules { rp_id: RP_ID.into(), pin: false },
         trust: TrustRules::default(),
         rollout: RolloutRules::default(),
+        notify: NotifyRules::default(),
         helper: "/usr/libexec/twofa/twofa-helper".into(),
         exemptions: vec![],
         written: 0,
