@@ -8,6 +8,7 @@ CARGO   ?= cargo
 PREFIX  ?= /usr
 SBINDIR ?= $(PREFIX)/sbin
 LIBEXECDIR ?= $(PREFIX)/libexec
+SHAREDIR ?= $(PREFIX)/share
 PAMDIR  ?= $(PREFIX)/lib/$(shell uname -m)-linux-gnu/security
 
 # The example hooks themselves, without their samples of secrets
@@ -66,6 +67,13 @@ install: build
 	install -D -m 0644 target/release/libpam_twofa.so $(DESTDIR)$(PAMDIR)/pam_twofa.so
 	install -D -m 0755 target/release/twofa-admin $(DESTDIR)$(SBINDIR)/twofa-admin
 	install -D -m 0755 target/release/twofa-helper $(DESTDIR)$(LIBEXECDIR)/twofa/twofa-helper
+	install -D -m 0644 man/pam_twofa.8 $(DESTDIR)$(SHAREDIR)/man/man8/pam_twofa.8
+	install -D -m 0644 man/twofa.toml.5 $(DESTDIR)$(SHAREDIR)/man/man5/twofa.toml.5
+	install -d $(addprefix $(DESTDIR)$(SHAREDIR)/,bash-completion/completions zsh/vendor-completions fish/vendor_completions.d)
+	target/release/twofa-admin manual >$(DESTDIR)$(SHAREDIR)/man/man8/twofa-admin.8
+	target/release/twofa-admin completions bash >$(DESTDIR)$(SHAREDIR)/bash-completion/completions/twofa-admin
+	target/release/twofa-admin completions zsh >$(DESTDIR)$(SHAREDIR)/zsh/vendor-completions/_twofa-admin
+	target/release/twofa-admin completions fish >$(DESTDIR)$(SHAREDIR)/fish/vendor_completions.d/twofa-admin.fish
 	install -D -m 0644 config/twofa.toml $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/twofa.toml
 	install -d $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/hooks
 	install -m 0755 $(HOOKS) $(DESTDIR)$(PREFIX)/share/doc/twofa/examples/hooks

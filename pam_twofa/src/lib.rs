@@ -79,7 +79,11 @@ impl PamHooks for PamTwofa {
         {
             call.keep(pamh, enrolment, flags);
         }
-        call.log.verdict(&verdict, &handle::who(pamh, &call.request));
+        // What the auth phase of this handle was waived for, it told already.
+        let told = proven && matches!(verdict, Verdict::Admit(Admission::Exempt { .. } | Admission::Off));
+        if !told {
+            call.log.verdict(&verdict, &handle::who(pamh, &call.request));
+        }
         match verdict {
             Verdict::Refuse(Refusal::NoFactor) => PamResultCode::PAM_PERM_DENIED,
             verdict => code(&verdict),

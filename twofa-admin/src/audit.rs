@@ -11,6 +11,9 @@ use twofa::message::rfc3339;
 use twofa::store::Audit;
 use twofa::system;
 
+/// As many as are shown when nothing is said about it.
+const SHOWN: usize = 50;
+
 pub(crate) fn run(
     context: &mut Context,
     command: Option<&AuditCommand>,
@@ -74,19 +77,35 @@ fn moment(typed: &str) -> Result<String, Error> {
     ))
 }
 
+/// The last so many of what comes.
+struct Last<T> {
+    most: usize,
+    kept: VecDeque<T>,
+}
+
+impl<T> Last<T> {
+    fn new(most: usize) -> Self {
+        Self { most, kept: VecDeque::new() }
+    }
+
+    fn push(&mut self, next: T) {
+        self.kept.push_back(next);
+        if self.kept.len() > self.most {
+            self.kept.pop_front();
+        }
+    }
+}
+
 fn show(context: &mut Context, filter: &AuditFilter) -> Result<Outcome, Error> {
     let wanted = Wanted::new(filter)?;
-    let mut last = VecDeque::new();
+    let mut last = Last::new(filter.last.unwrap_or(SHOWN));
     open(context)?.read(|line| {
         if let Some(fields) = wanted.parse(line) {
-            if last.len() >= filter.last {
-                last.pop_front();
-            }
-            last.push_back(fields);
+            last.push(fields);
         }
         true
     })?;
-    let rows: Vec<Map<String, Value>> = last.into();
+    let rows: Vec<Map<String, Value>> = last.kept.into();
     context.report(&rows, |rows| {
         if rows.is_empty() {
             return "Nothing of that kind happened.".into();
@@ -115,15 +134,27 @@ fn row(fields: &Map<String, Value>) -> [String; 5] {
 
 fn export(context: &mut Context, filter: &AuditFilter) -> Result<Outcome, Error> {
     let wanted = Wanted::new(filter)?;
-    let mut outcome = Ok(());
-    open(context)?.read(|line| {
+    let audit = open(context)?;
+    let Some(most) = filter.last else {
+        let mut outcome = Ok(());
+        audit.read(|line| {
+            if wanted.parse(line).is_some() {
+                // In the ASCII that it was written in: nothing of it moves a terminal.
+                outcome = context.terminal.say(line);
+            }
+            outcome.is_ok()
+        })?;
+        return outcome.map(|()| Outcome::Done);
+    };
+    let mut last = Last::new(most);
+    audit.read(|line| {
         if wanted.parse(line).is_some() {
-            // In the ASCII that it was written in: nothing of it moves a terminal.
-            outcome = context.terminal.say(line);
+            last.push(line.to_string());
         }
-        outcome.is_ok()
+        true
     })?;
-    outcome.map(|()| Outcome::Done)
+    last.kept.iter().try_for_each(|line| context.terminal.say(line))?;
+    Ok(Outcome::Done)
 }
 
 fn verify(context: &mut Context) -> Result<Outcome, Error> {

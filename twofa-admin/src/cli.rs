@@ -22,6 +22,80 @@ Exit status:
   2  somebody is locked out or let past
   3  it could not be looked at, or wrong usage";
 
+const REPORT_STATUS: &str = "\
+Exit status:
+  0  nothing to do
+  1  failed
+  3  the report found something";
+
+const CHANGE_STATUS: &str = "\
+Exit status:
+  0  done
+  1  failed, and nothing was changed
+  3  nothing was changed, as users named by the report could not log in then; --force does it";
+
+const SET_HELP: &str = "\
+Examples:
+  twofa-admin policy set limits.failures=3
+  twofa-admin policy set 'methods=[\"app\", \"sms\"]' sms.hook=/etc/twofa/hooks/sms 'sms.prefixes=[\"+48\"]'
+
+Exit status:
+  0  done
+  1  failed, and nothing was changed
+  3  nothing was changed, as users named by the report could not log in then; --force does it";
+
+const IMPORT_STATUS: &str = "\
+Exit status:
+  0  all of it is in the store
+  1  failed, and nothing was changed
+  3  something was left out, as the report says";
+
+const AUDIT_HELP: &str = "\
+Examples:
+  twofa-admin audit --user alice --since 7d
+  twofa-admin audit --event refused --since 2026-11-01 --until 2026-11-30 --last 200
+  twofa-admin audit export --since 1d | ssh loghost 'cat >>twofa.jsonl'";
+
+const VERIFY_STATUS: &str = "\
+Exit status:
+  0  every line is as it was written
+  1  failed: it could not be read
+  3  lines were changed, put in or taken out, or were lost in a power cut";
+
+const EXPLAIN_HELP: &str = "\
+Nothing is asked, sent or stored. The password is taken to be right.
+
+Examples:
+  twofa-admin explain
+  twofa-admin explain --user alice --rhost 198.51.100.7
+  twofa-admin explain --user alice --rhost 198.51.100.7 --key SHA256:iiB5QdpM+Ifc6ePi2fOknbtoEAhmkEMKDokmMKfVcD4
+  twofa-admin explain --user alice --service login";
+
+const METRICS_HELP: &str = "\
+A timer runs this. What cannot be looked at has no figures; `twofa_policy_valid` and `twofa_store_sound` say so.
+
+Example:
+  twofa-admin metrics --textfile /var/lib/prometheus/node-exporter/twofa.prom";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  twofa-admin completions bash >/usr/share/bash-completion/completions/twofa-admin
+  twofa-admin completions zsh >/usr/share/zsh/vendor-completions/_twofa-admin
+  twofa-admin completions fish >/usr/share/fish/vendor_completions.d/twofa-admin.fish";
+
+const BYPASS_HELP: &str = "\
+Example:
+  twofa-admin user bypass alice --for 1h --reason \"lost phone, ticket 4711\"";
+
+const EXEMPT_HELP: &str = "\
+Example:
+  twofa-admin exempt add --user backup --from 192.0.2.0/24 --reason \"nightly copy\" --until 2027-06-30";
+
+const TRUST_HELP: &str = "\
+Examples:
+  twofa-admin trust revoke alice 198.51.100.7
+  twofa-admin trust revoke --all";
+
 /// Manage the second factors and the policy of this host
 #[derive(Parser)]
 #[command(name = "twofa-admin", version, after_help = EXIT_STATUS, propagate_version = true)]
@@ -46,6 +120,7 @@ pub(crate) enum Command {
         yes: bool,
     },
     /// What holds now: policy, store, and who has no factor
+    #[command(after_help = REPORT_STATUS)]
     Status,
     /// Whom this host locks out or lets past, told beforehand; fit for monitoring
     #[command(after_help = DOCTOR_STATUS)]
@@ -91,7 +166,7 @@ pub(crate) enum Command {
         command: TrustCommand,
     },
     /// What happened: logins, refusals, messages, enrolments, and what administrators changed
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(args_conflicts_with_subcommands = true, after_help = AUDIT_HELP)]
     Audit {
         #[command(subcommand)]
         command: Option<AuditCommand>,
@@ -99,15 +174,21 @@ pub(crate) enum Command {
         filter: AuditFilter,
     },
     /// What would happen to a login now, and by which rule; without a user: who could log in how
+    #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArguments),
     /// Figures for Prometheus
+    #[command(after_help = METRICS_HELP)]
     Metrics {
         /// Into this file (node exporter's textfile collector), in one step; to stdout when absent
         #[arg(long, value_name = "FILE")]
         textfile: Option<PathBuf>,
     },
     /// What makes a shell complete these commands, on stdout
-    Completions { shell: Shell },
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
     /// The manual page of these commands, as mdoc(7)
     #[command(hide = true)]
     Manual,
@@ -121,6 +202,7 @@ pub(crate) enum Command {
 #[derive(Subcommand)]
 pub(crate) enum ImportCommand {
     /// State files of google-authenticator, ~/.google_authenticator
+    #[command(after_help = IMPORT_STATUS)]
     GoogleAuthenticator {
         #[command(flatten)]
         from: GoogleSource,
@@ -133,21 +215,25 @@ pub(crate) enum ImportCommand {
         removal: Removal,
     },
     /// The users' file of pam_oath
+    #[command(after_help = IMPORT_STATUS)]
     Oath {
+        /// Such as /etc/users.oath
         file: PathBuf,
         #[command(flatten)]
         how: How,
         #[command(flatten)]
         removal: Removal,
     },
-    /// A mapping of pam_u2f, such as /etc/u2f_mappings
+    /// A mapping of pam_u2f
+    #[command(after_help = IMPORT_STATUS)]
     U2f {
+        /// Such as /etc/u2f_mappings
         file: PathBuf,
         /// What pam_u2f's origin= said; pam:// and this host's name when absent
-        #[arg(long)]
+        #[arg(long, value_name = "ORIGIN")]
         origin: Option<String>,
         /// What pam_u2f's appid= said; the origin when absent
-        #[arg(long)]
+        #[arg(long, value_name = "APPID")]
         appid: Option<String>,
         #[command(flatten)]
         how: How,
@@ -185,12 +271,14 @@ pub(crate) struct Removal {
 #[derive(Subcommand)]
 pub(crate) enum RolloutCommand {
     /// Who is enrolled, who is let in without a factor and until when, who would be refused today
+    #[command(after_help = REPORT_STATUS)]
     Status,
 }
 
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
-    #[arg(long)]
+    /// Who logs in
+    #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// The PAM service
     #[arg(long, default_value = "sshd", requires = "user")]
@@ -206,6 +294,7 @@ pub(crate) struct ExplainArguments {
 #[derive(Subcommand)]
 pub(crate) enum AuditCommand {
     /// Whether every line is as it was written, and none is missing
+    #[command(after_help = VERIFY_STATUS)]
     Verify,
     /// The lines as they are kept, one JSON object each
     Export {
@@ -217,10 +306,10 @@ pub(crate) enum AuditCommand {
 #[derive(Args)]
 pub(crate) struct AuditFilter {
     /// Only of this user
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// Only this event, such as accepted, refused, sent, enrolled, policy-changed
-    #[arg(long)]
+    #[arg(long, value_name = "EVENT")]
     pub(crate) event: Option<String>,
     /// Not before: a day, a moment (UTC), or how long ago, as in 2h or 7d
     #[arg(long, value_name = "TIME")]
@@ -228,9 +317,9 @@ pub(crate) struct AuditFilter {
     /// Not after; a day includes all of it
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// The last so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(crate) last: usize,
+    /// Only the last so many; 50 when absent, and in an export all
+    #[arg(long, value_name = "N")]
+    pub(crate) last: Option<usize>,
 }
 
 #[derive(Subcommand)]
@@ -238,6 +327,7 @@ pub(crate) enum ExemptCommand {
     /// List them all, ended ones too
     List,
     /// Ask a user, or the users of a group, for no second factor until a day is over
+    #[command(after_help = EXEMPT_HELP)]
     Add {
         #[command(flatten)]
         who: Exempted,
@@ -264,9 +354,11 @@ pub(crate) enum ExemptCommand {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Exempted {
-    #[arg(long)]
+    /// A user of this host
+    #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    #[arg(long)]
+    /// A group of this host: all who are in it
+    #[arg(long, value_name = "NAME")]
     group: Option<String>,
 }
 
@@ -285,6 +377,7 @@ pub(crate) enum TrustCommand {
     /// List trusted devices, of one user or of all
     List { user: Option<String> },
     /// End the trust in the devices of a user
+    #[command(after_help = TRUST_HELP)]
     Revoke {
         #[arg(required_unless_present = "all")]
         user: Option<String>,
@@ -310,6 +403,7 @@ pub(crate) enum TestCommand {
     },
     /// By the hook of `[email]`
     Email {
+        /// The address
         #[arg(long, value_name = "ADDRESS")]
         to: String,
     },
@@ -320,18 +414,22 @@ pub(crate) enum PolicyCommand {
     /// Print the policy in force, every value spelled out
     Show,
     /// Check a policy file
+    #[command(after_help = REPORT_STATUS)]
     Check {
         /// Another file than the one in force
         file: Option<PathBuf>,
     },
     /// Open it in an editor ($VISUAL, $EDITOR); what is no valid policy does not replace the old one
+    #[command(after_help = CHANGE_STATUS)]
     Edit {
         /// Also when users without a factor would be refused then
         #[arg(long)]
         force: bool,
     },
-    /// Change values, as in `policy set limits.failures=3 'services=["sshd"]'`
+    /// Change values; comments stay
+    #[command(after_help = SET_HELP)]
     Set {
+        /// A key as `policy show` has it, and its value as TOML; quotes around text may be left out
         #[arg(required = true, value_name = "KEY=VALUE")]
         values: Vec<String>,
         /// Also when users without a factor would be refused then
@@ -339,6 +437,7 @@ pub(crate) enum PolicyCommand {
         force: bool,
     },
     /// Switch enforcement on
+    #[command(after_help = CHANGE_STATUS)]
     Enable {
         /// Off again by itself, unless an administrator logs in with a second factor in that time, as in 10m
         #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -379,6 +478,7 @@ pub(crate) enum UserCommand {
     ///
     /// The list is CSV with a header (user,phone,email; several addresses with blanks between) or JSON as `user export`
     /// makes it. Users with an account are given the number and addresses of the list; what it leaves out stays.
+    #[command(after_help = IMPORT_STATUS)]
     Import {
         /// The list, or - for stdin
         file: PathBuf,
@@ -411,6 +511,7 @@ pub(crate) enum UserCommand {
     /// Forgive a user's failures: ends all locks
     Unlock { user: String },
     /// Open one login of a user for a time, by a code that is shown to you; for who lost everything else
+    #[command(after_help = BYPASS_HELP)]
     Bypass {
         user: String,
         /// How long the code can be used, as in 1h

@@ -10,11 +10,12 @@ use std::net::IpAddr;
 use twofa::account::{Account, Change, Claim, Device, Proof, State};
 use twofa::admin::{self, Standing, UserReport};
 use twofa::code::Seed;
-use twofa::config::Config;
+use twofa::config::{self, Config};
 use twofa::log;
 use twofa::login::{self, Admission, Event, Login, Refusal, Step, Verdict};
 use twofa::message::{self, rfc3339};
 use twofa::policy::{Decision, Mode, Policy, Request, SSHD, Waiver, Who};
+use twofa::sshkey;
 use twofa::store::Store;
 use twofa::system;
 use twofa::trial::Trial;
@@ -41,8 +42,17 @@ pub(crate) fn run(context: &mut Context, arguments: &ExplainArguments) -> Result
 }
 
 /// The policy that the module goes by.
-fn in_force(context: &Context) -> Result<Config, Error> {
-    let mut config = context.config()?;
+fn in_force(context: &mut Context) -> Result<Config, Error> {
+    let mut config = match context.config() {
+        Ok(config) => config,
+        Err(fault) => {
+            let loaded = config::load(&context.conf)?;
+            context
+                .terminal
+                .note(&table::printable(&format!("twofa-admin: {fault}; the last valid copy is in force.")));
+            loaded.config
+        }
+    };
     if let Ok(Some(trial)) = Trial::read(&config.store) {
         config.policy.mode = trial.mode(config.policy.mode, system::now());
     }
@@ -78,20 +88,23 @@ fn request(
     found: Option<&(Account, State)>,
     now: u64,
 ) -> Result<Request, Error> {
-    let ExplainArguments { service, rhost, key, .. } = arguments;
-    let known = system::user(user, policy.groups(*rhost, now))?;
-    let fingerprint = key.as_deref();
+    let ExplainArguments { service, key, .. } = arguments;
+    let rhost = arguments.rhost.map(|address| address.to_canonical());
+    let known = system::user(user, policy.groups(rhost, now))?;
+    // Nobody but sshd has keys to tell of.
+    let fingerprint = key.as_deref().filter(|_| service == SSHD);
+    let hash = key.as_deref().map(fingerprint_of).transpose()?.filter(|_| service == SSHD);
     let keys = found.iter().flat_map(|(account, _)| &account.factors.ssh_keys);
     let is_it = |own: &&twofa::account::SshKey| Some(own.key.fingerprint().as_str()) == fingerprint;
     let claim = match (service == SSHD, rhost, policy.trust.duration) {
-        (true, Some(address), Some(duration)) => claim(user, *address, fingerprint, duration)?,
+        (true, Some(address), Some(duration)) => claim(user, address, hash, duration),
         _ => None,
     };
     Ok(Request {
         service: service.clone(),
         user: user.into(),
         known,
-        address: *rhost,
+        address: rhost,
         first_factor: true,
         local: service != SSHD && rhost.is_none(),
         ssh_keys: keys.filter(is_it).map(|own| own.key.clone()).collect(),
@@ -102,19 +115,19 @@ fn request(
     })
 }
 
-fn claim(user: &str, address: IpAddr, key: Option<&str>, duration: u64) -> Result<Option<Claim>, Error> {
-    let key = match key {
-        None => None,
-        Some(text) => Some(twofa::sshkey::parse_fingerprint(text).ok_or_else(|| {
-            Error::Usage(
-                format!("`{}` is no fingerprint", table::printable(text)),
-                "`ssh-keygen -lf FILE` prints it: SHA256:...".into(),
-            )
-        })?),
-    };
-    let own = system::own_addresses().unwrap_or_default();
-    let device = Device::new(address, key, &own);
-    Ok(device.map(|device| Claim { device, password: system::password_tag(user), duration }))
+fn fingerprint_of(key: &str) -> Result<[u8; 32], Error> {
+    sshkey::parse_fingerprint(key).ok_or_else(|| {
+        Error::Usage(
+            format!("`{}` is no fingerprint", table::printable(key)),
+            "`ssh-keygen -lf FILE` prints it: SHA256:...".into(),
+        )
+    })
+}
+
+/// As in the module, nobody is trusted where the host's own addresses are not known.
+fn claim(user: &str, address: IpAddr, key: Option<[u8; 32]>, duration: u64) -> Option<Claim> {
+    let device = Device::new(address, key, &system::own_addresses()?)?;
+    Some(Claim { device, password: system::password_tag(user), duration })
 }
 
 fn decide(
@@ -132,10 +145,20 @@ fn decide(
         return (outcome, what.into(), rule);
     }
     let mut login = Login::new(policy, request, seed);
-    let found = found.cloned().map(Box::new);
+    let own = found.cloned().map(Box::new);
     let mut step = login.next(Event::Begin, now);
     if step == Step::Read {
-        step = login.next(Event::Account(found, 0), now);
+        step = login.next(Event::Account(own, 0), now);
+    }
+    // Nothing is sent where so much was that it has to end.
+    let conflict = match (&step, found) {
+        (Step::Commit(change @ Change::Send { .. }), Some((_, state))) => {
+            state.apply(change, &policy.limits, now).err()
+        }
+        _ => None,
+    };
+    if let Some(conflict) = conflict {
+        step = login.next(Event::Conflict(conflict), now);
     }
     let why = login.refuses_anyway();
     match (&step, why) {
@@ -151,9 +174,19 @@ fn decide(
         ),
         (Step::Ask { prompt, .. }, None) => {
             let prompt = message::prompt(prompt);
-            ("asked", format!("asked: {}", prompt.trim()), methods(policy))
+            ("asked", format!("asked `{}`", prompt.trim()), methods(policy))
         }
-        (Step::Touch { .. }, _) => ("asked", "asked to touch a security key".into(), methods(policy)),
+        (Step::Touch { .. }, Some(refusal)) => (
+            "refused",
+            "asked to touch a security key like anybody, and refused whatever is touched".into(),
+            reason(refusal),
+        ),
+        (Step::Touch { .. }, None) => ("asked", "asked to touch a security key".into(), methods(policy)),
+        (Step::Commit(Change::Send { .. }), Some(refusal)) => (
+            "refused",
+            "asked like anybody for a code, which is not sent, and refused whatever is typed".into(),
+            reason(refusal),
+        ),
         (Step::Commit(change), _) => committed(policy, change, now),
         (Step::Finish { verdict: Verdict::Admit(admission), .. }, _) => admitted(policy, admission),
         (Step::Finish { verdict: Verdict::Refuse(refusal), .. }, _) => {
@@ -286,11 +319,13 @@ fn without_auth_phase(
 fn text(explained: &Explained) -> String {
     let Explained { user, service, what, rule, without_auth_phase, .. } = explained;
     let mut lines = vec![format!("{user} at {service} is {what}.")];
+    let how = if service == SSHD { "By an SSH key alone:" } else { "Without password:" };
+    let mut add = |name: &str, what: &str| lines.push(format!("{name:<21}{what}"));
     if !rule.is_empty() {
-        lines.push(format!("Because:                   {rule}"));
+        add("Because:", rule);
     }
     if let Some(alone) = without_auth_phase.as_ref().filter(|_| Policy::is_entry(service)) {
-        lines.push(format!("Without the auth phase:    {alone} (an SSH key alone, login -f)"));
+        add(how, alone);
     }
     table::printable_lines(&lines)
 }
@@ -320,7 +355,11 @@ fn all(context: &mut Context) -> Result<Outcome, Error> {
     let rows: Vec<Row> = admin::login_users(&system::passwd()?).into_iter().map(row).collect();
     context.report(&rows, |rows| {
         let cells: Vec<_> = rows.iter().map(|row| [row.user.clone(), row.ways.join(", ")]).collect();
-        let mode = policy.mode.name();
+        let mode = match policy.mode {
+            Mode::Enforce => "enforce",
+            Mode::Observe => "observe: nobody is refused yet",
+            Mode::Off => "off: nobody is asked",
+        };
         format!(
             "{}\n\nThe mode is {mode}; what counts is `{}`.",
             table::render(["USER", "LOGS IN WITH"], &cells),
@@ -351,7 +390,8 @@ fn ways(policy: &Policy, account: Option<&UserReport>, now: u64) -> Vec<String> 
     };
     if let Some(account) = account {
         if account.recovery_codes_left > 0 {
-            ways.push(format!("{} recovery codes", account.recovery_codes_left));
+            let plural = if account.recovery_codes_left == 1 { "" } else { "s" };
+            ways.push(format!("{} recovery code{plural}", account.recovery_codes_left));
         }
         if account.locked {
             ways.push("LOCKED but for recovery codes".into());

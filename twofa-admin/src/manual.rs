@@ -38,13 +38,20 @@ fn section(page: &mut String, above: &str, command: &Command) {
         .filter(|below| !below.is_hide_set() && below.get_name() != "help")
         .collect();
     let arguments: Vec<&Arg> = command.get_arguments().filter(|argument| is_own(argument)).collect();
-    if below.is_empty() || !arguments.is_empty() || above.is_empty() {
-        let _ = writeln!(page, ".Pp\n.Nm Ic {}{}", escape(&name), synopsis(&arguments));
-        let _ = writeln!(page, ".Pp\n{}.", escape(&about(command)));
+    // Of a command that only has others below it, what it is for is enough.
+    let mut paragraphs = about(command).iter().map(|text| format!("{}.", escape(text))).collect::<Vec<_>>();
+    if below.is_empty() || !arguments.is_empty() {
+        paragraphs.insert(0, format!(".Nm Ic {}{}", escape(&name), synopsis(&arguments)));
     }
-    if !arguments.is_empty() {
+    if below.is_empty() || !arguments.is_empty() || above.is_empty() {
+        // A section begins without a gap of its own.
+        let gap = if above.is_empty() { "" } else { ".Pp\n" };
+        let _ = writeln!(page, "{gap}{}", paragraphs.join("\n.Pp\n"));
+    }
+    let explained: Vec<_> = arguments.iter().filter(|argument| argument.get_help().is_some()).collect();
+    if !explained.is_empty() {
         page.push_str(".Bl -tag -width Ds -compact\n");
-        arguments.iter().for_each(|argument| item(page, argument));
+        explained.iter().for_each(|argument| item(page, argument));
         page.push_str(".El\n");
     }
     below.iter().for_each(|below| section(page, &format!("{name} "), below));
@@ -59,8 +66,10 @@ fn is_own(argument: &Arg) -> bool {
     is_shown(argument) && !argument.is_global_set()
 }
 
-fn about(command: &Command) -> String {
-    command.get_about().map(ToString::to_string).unwrap_or_default()
+/// What a command is for, in paragraphs without their full stops.
+fn about(command: &Command) -> Vec<String> {
+    let text = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+    text.split("\n\n").map(|text| text.trim_end_matches('.').to_string()).collect()
 }
 
 fn takes_value(argument: &Arg) -> bool {
@@ -100,14 +109,25 @@ fn item(page: &mut String, argument: &Arg) {
         None => writeln!(page, ".It Ar {}", escape(&value(argument))),
     };
     if !help.is_empty() {
-        let _ = writeln!(page, "{}.", escape(&help));
+        let _ = writeln!(page, "{}.", escape(help.trim_end_matches('.')));
+    }
+    if !takes_value(argument) {
+        return;
+    }
+    let values = argument.get_possible_values();
+    let values: Vec<&str> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
+    if let [most @ .., last] = values.as_slice() {
+        let _ = writeln!(page, "One of {} and {}.", escape(&most.join(", ")), escape(last));
+    }
+    if let [default] = argument.get_default_values() {
+        let _ = writeln!(page, "{} when absent.", escape(&default.to_string_lossy()));
     }
 }
 
 /// Text that mdoc takes for nothing else: no macro at a line's begin, no escape.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('\n', " ");
-    let text = text.replace('-', "\\-");
+    let text = text.replace('-', "\\-").replace(". ", ".\n");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
 

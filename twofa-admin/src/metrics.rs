@@ -9,6 +9,7 @@ use twofa::admin::{self, Standing};
 use twofa::config;
 use twofa::policy::Mode;
 use twofa::store::Store;
+use twofa::trial::Trial;
 use twofa::{system, trusted};
 
 pub(crate) fn run(context: &mut Context, textfile: Option<&Path>) -> Result<Outcome, Error> {
@@ -35,12 +36,15 @@ fn collect(context: &Context) -> String {
     let Ok(loaded) = config::load(&context.conf) else {
         return text;
     };
-    let config = loaded.config;
+    let mut config = loaded.config;
+    if let Ok(Some(trial)) = Trial::read(&config.store) {
+        config.policy.mode = trial.mode(config.policy.mode, system::now());
+    }
     let policy = &config.policy;
     let modes = [Mode::Enforce, Mode::Observe, Mode::Off]
         .map(|mode| (format!("{{mode=\"{}\"}}", mode.name()), u64::from(policy.mode == mode)));
     let modes: Vec<(&str, u64)> = modes.iter().map(|(labels, is)| (labels.as_str(), *is)).collect();
-    gauge("mode", "Which mode the policy has.", &modes);
+    gauge("mode", "Which mode is in force.", &modes);
     gauge("doubts", "What is out of order on this host.", &[("", doubts::about(&config).len() as u64)]);
     gauge(
         "exemptions_ending",
@@ -73,7 +77,7 @@ fn collect(context: &Context) -> String {
         &[("", count(&|account| account.bypass.is_some()))],
     );
     gauge(
-        "would_be_refused_total",
+        "would_be_refused",
         "Logins that observe mode let in and enforcement would have refused.",
         &[("", accounts.iter().map(|account| u64::from(account.would_be_refused)).sum())],
     );

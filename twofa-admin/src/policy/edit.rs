@@ -16,12 +16,12 @@ pub(super) fn run(context: &mut Context, force: bool) -> Result<Outcome, Error> 
     let old = fs::read_to_string(&context.conf).map_err(|error| {
         Error::refused(format!("{}: {error}", context.conf.display()), "`twofa-admin init` makes a policy.")
     })?;
-    // In the policy's own folder, which is root's.
-    let draft = trusted::scratch(&context.conf);
+    // In the policy's own folder, which is root's; its end is for editors that know TOML.
+    let draft = context.conf.with_extension(format!("edit-{}.toml", std::process::id()));
     trusted::replace(&draft, old.as_bytes(), 0o600)?;
     let outcome = edit(context, &draft, &old, force);
     let unused =
-        !matches!(outcome, Ok(Outcome::Done)) && fs::read_to_string(&draft).is_ok_and(|new| new != old);
+        !matches!(outcome, Ok(Outcome::Done)) && fs::read(&draft).is_ok_and(|new| new != old.as_bytes());
     if unused {
         context.terminal.note(&format!("What you wrote is in {}.", draft.display()));
     } else {
@@ -33,7 +33,9 @@ pub(super) fn run(context: &mut Context, force: bool) -> Result<Outcome, Error> 
 fn edit(context: &mut Context, draft: &Path, old: &str, force: bool) -> Result<Outcome, Error> {
     let (after, new) = loop {
         open_editor(draft)?;
-        let new = fs::read_to_string(draft)?;
+        let new = fs::read_to_string(draft).map_err(|error| {
+            Error::refused(format!("{}: {error}; nothing was changed", draft.display()), "Edit it again.")
+        })?;
         if new == old {
             context.terminal.say("Nothing was changed.")?;
             return Ok(Outcome::Done);

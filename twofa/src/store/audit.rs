@@ -11,16 +11,16 @@
 //! `prev` and `after`; so files that are too old can go without breaking the chain, and no other can. Root has the key, and can write what it likes.
 
 use super::seal::Sealer;
-use super::{Error, make_folder, read_key, record};
+use super::{Error, read_key, record};
 use crate::config::{Config, Paths};
 use crate::log::{Entry, Trail};
 use crate::message::rfc3339;
 use crate::system;
 use crate::trusted::{self, Readers};
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write as _};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write as _};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,14 +74,10 @@ pub struct Verified {
 impl Audit {
     /// # Errors
     ///
-    /// When the key cannot be read, or the folder neither used nor made.
+    /// When the key cannot be read.
     pub fn open(paths: &Paths, keep: u64) -> Result<Self, Error> {
         let folder = paths.database.with_file_name("audit");
-        let sealer = read_key(&paths.key)?;
-        if !folder.exists() {
-            make_folder(&folder)?;
-        }
-        Ok(Self { folder, sealer, keep })
+        Ok(Self { folder, sealer: read_key(&paths.key)?, keep })
     }
 
     /// Adds a line.
@@ -94,7 +90,14 @@ impl Audit {
         let held = self.open_head(&head)?;
         record::wait_for(&held, &head, WAIT)?;
         let last = self.read_head(&held);
+        if last.is_none() {
+            // Room for it first: on a full disk no line is written that the head does not know of.
+            record::refuse_beyond_limit(HEAD_BYTES as u64).map_err(io(&head))?;
+            held.write_all_at(&[b' '; HEAD_BYTES], 0).map_err(io(&head))?;
+        }
         let month = rfc3339(now).get(..7).unwrap_or("1970-01").to_string();
+        // A clock that was set back goes on in the newest file: the chain knows no other order than that of its files.
+        let month = last.as_ref().map_or(month.clone(), |last| last.month.clone().max(month));
         let path = self.folder.join(format!("{month}{SUFFIX}"));
         let mut file = open_to_append(&path)?;
         let length = file.metadata().map_err(io(&path))?.len();
@@ -140,7 +143,8 @@ impl Audit {
     /// When a file cannot be read.
     pub fn verify(&self) -> Result<Verified, Error> {
         let mut found = Verified::default();
-        let head = File::open(self.folder.join("head")).ok().and_then(|file| self.read_head(&file));
+        let head = trusted::open(&self.folder.join("head"), Readers::Owner, false).ok();
+        let head = head.and_then(|file| self.read_head(&file));
         // Number and MAC of the line before, and of the one before that.
         let mut last: Option<(u64, String)> = None;
         let mut before: Option<(u64, String)> = None;
@@ -177,7 +181,7 @@ impl Audit {
                     found.faults.push(match parsed.number {
                         number if number == expected => format!("{name}:{at}: line {number} was changed"),
                         number if number > expected && last.is_some() => {
-                            format!("{name}:{at}: lines {expected} to {} are missing", number - 1)
+                            format!("{name}:{at}: {} missing before it", range(expected, number - 1))
                         }
                         number => format!("{name}:{at}: line {number} does not belong here"),
                     });
@@ -190,9 +194,11 @@ impl Audit {
             (None, None) => {}
             (Some(head), Some((number, mac))) if head.number == *number && head.mac == *mac => {}
             (Some(head), Some((number, _))) if head.number > *number => {
-                found.faults.push(format!("the last {} lines are missing", head.number - number));
+                found.faults.push(format!("{} missing at the end", range(number + 1, head.number)));
             }
-            (Some(head), None) => found.faults.push(format!("all {} lines are missing", head.number)),
+            (Some(head), None) => {
+                found.faults.push(format!("all lines are missing; the last was line {}", head.number));
+            }
             _ => found.faults.push("audit/head does not belong to these files".into()),
         }
         Ok(found)
@@ -202,10 +208,9 @@ impl Audit {
         match trusted::open(path, Readers::Owner, true) {
             Err(error) if error.is_missing() => {
                 // Whoever is first makes it; nothing is known before it.
-                match trusted::create(path, &[b' '; HEAD_BYTES], 0o600) {
-                    Ok(()) | Err(trusted::Error::Io(..)) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                let made = DirBuilder::new().mode(0o700).create(&self.folder);
+                unless_there(made).map_err(io(&self.folder))?;
+                make(path)?;
                 Ok(trusted::open(path, Readers::Owner, true)?)
             }
             opened => Ok(opened?),
@@ -242,7 +247,7 @@ impl Audit {
     fn files(&self) -> Result<Vec<PathBuf>, Error> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io(&self.folder)(error)),
         };
         let is_ours = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(SUFFIX));
@@ -327,19 +332,27 @@ fn json(text: &str) -> String {
 fn open_to_append(path: &Path) -> Result<File, Error> {
     match trusted::open(path, Readers::Owner, true) {
         Ok(_) => {}
-        Err(error) if error.is_missing() => {
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            if let Err(error) = made.as_ref().map(drop).or_else(|error| match error.kind() {
-                std::io::ErrorKind::AlreadyExists => Ok(()),
-                _ => Err(error),
-            }) {
-                return Err(io(path)(std::io::Error::from(error.kind())));
-            }
-        }
+        Err(error) if error.is_missing() => make(path)?,
         Err(error) => return Err(error.into()),
     }
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     OpenOptions::new().read(true).append(true).custom_flags(flags).open(path).map_err(io(path))
+}
+
+/// Lines by their numbers, in words that go on with `missing`.
+fn range(first: u64, last: u64) -> String {
+    if first == last { format!("line {first} is") } else { format!("lines {first} to {last} are") }
+}
+
+/// Makes an empty file, unless there is one. A login waits for no disk because of it.
+fn make(path: &Path) -> Result<(), Error> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    unless_there(made.map(drop)).map_err(io(path))
+}
+
+/// Somebody else was faster.
+fn unless_there(made: io::Result<()>) -> io::Result<()> {
+    made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 /// Whether the file ends in the middle of a line.
@@ -352,12 +365,12 @@ fn ends_torn(path: &Path, length: u64) -> bool {
     read.is_err() || last != *b"\n"
 }
 
-fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<Vec<u8>>>, Error> {
+fn lines(path: &Path) -> Result<impl Iterator<Item = io::Result<Vec<u8>>>, Error> {
     let file = trusted::open(path, Readers::Owner, false)?;
     Ok(BufReader::new(file).split(b'\n'))
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+fn io(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
     move |error| Error::File(trusted::Error::Io(path.into(), error))
 }
 
@@ -451,32 +464,32 @@ mod tests {
                 |lines| lines[0] = lines[0].replace("alice", "alina"),
                 &["2026-11.jsonl:1: line 1 was changed"],
             ),
-            ("taken out", |lines| drop(lines.remove(2)), &["2026-11.jsonl:3: lines 3 to 3 are missing"]),
+            ("taken out", |lines| drop(lines.remove(2)), &["2026-11.jsonl:3: line 3 is missing before it"]),
             (
                 "two taken out",
                 |lines| drop(lines.drain(1..3)),
-                &["2026-11.jsonl:2: lines 2 to 3 are missing"],
+                &["2026-11.jsonl:2: lines 2 to 3 are missing before it"],
             ),
             (
                 "first taken out",
                 |lines| drop(lines.remove(0)),
                 &["2026-11.jsonl:1: line 2 does not belong here"],
             ),
-            ("last taken out", |lines| drop(lines.pop()), &["the last 1 lines are missing"]),
-            ("all taken out", Vec::clear, &["all 5 lines are missing"]),
+            ("last taken out", |lines| drop(lines.pop()), &["line 5 is missing at the end"]),
+            ("all taken out", Vec::clear, &["all lines are missing; the last was line 5"]),
             (
                 "twice",
                 |lines| lines.insert(2, lines[0].clone()),
                 &[
                     "2026-11.jsonl:3: line 1 does not belong here",
-                    "2026-11.jsonl:4: lines 2 to 2 are missing",
+                    "2026-11.jsonl:4: line 2 is missing before it",
                 ],
             ),
             (
                 "swapped",
                 |lines| lines.swap(1, 2),
                 &[
-                    "2026-11.jsonl:2: lines 2 to 2 are missing",
+                    "2026-11.jsonl:2: line 2 is missing before it",
                     "2026-11.jsonl:3: line 2 does not belong here",
                 ],
             ),
@@ -571,6 +584,16 @@ mod tests {
         site.audit().append(&entry("alice"), NOW + 150 * DAY).unwrap();
         fs::remove_file(site.0.join("audit/2027-03.jsonl")).unwrap();
         assert_eq!(site.faults(), ["2027-03.jsonl is missing"]);
+    }
+
+    /// A host without a clock of its own begins in 1970.
+    #[test]
+    fn a_clock_that_is_set_back_breaks_no_chain() {
+        let site = five("back");
+        for now in [NOW + 30 * DAY, 0, NOW, NOW + 60 * DAY] {
+            site.audit().append(&entry("alice"), now).unwrap();
+        }
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 9, faults: vec![], torn: 0 });
     }
 
     #[test]
