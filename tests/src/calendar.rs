@@ -112,6 +112,12 @@ pub fn rfc3339(second: i64) -> String {
     format!("{}T{:02}:{:02}:{:02}Z", date(second), clock / 3600, clock / 60 % 60, clock % 60)
 }
 
+/// `2027-01-15 00:00 UTC`, as reports tell it where the host's zone is UTC.
+pub fn to_the_minute(second: i64) -> String {
+    let clock = second.rem_euclid(DAY);
+    format!("{} {:02}:{:02} UTC", date(second), clock / 3600, clock / 60 % 60)
+}
+
 /// `2027-01-15`.
 pub fn date(second: i64) -> String {
     let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use twofa_tests::calendar::{DAY, code_at, date, midnight_in, rfc3339};
+use twofa_tests::calendar::{DAY, code_at, date, midnight_in, rfc3339, to_the_minute};
 use twofa_tests::driver::clock;
 use twofa_tests::driver::pam::Answer;
 use twofa_tests::setup::{CODE_PROMPT, PASSWORD_AND_CODE, PASSWORD_PROMPT, POLICY};
@@ -262,7 +262,7 @@ fn an_administrator_who_gets_in_with_a_factor_confirms_enforcement() {
     let world = office(&observing());
     let second = now();
     let told = begin(&world, second);
-    let end = rfc3339(second + 600);
+    let end = to_the_minute(second + 600);
     assert!(told.contains(&format!("Log in as alice with a second factor before {end}")), "{told}");
     assert!(!world.at(second).login("carol", &[]).is_in);
     let status = world.at(second).admin(&["status"]).stdout;
@@ -335,8 +335,10 @@ fn without_confirmation_nobody_is_refused_and_everything_says_so() {
     assert!(world.at(second + 660).login("alice", &app("alice", second + 660)).is_in);
     assert!(world.at(second + 690).login("carol", &[]).is_in);
 
-    let told =
-        format!("NOBODY IS REFUSED: no administrator confirmed enforcement before {}", rfc3339(second + 600));
+    let told = format!(
+        "NOBODY IS REFUSED: no administrator confirmed enforcement before {}",
+        to_the_minute(second + 600)
+    );
     for arguments in [&["status"][..], &["policy", "check"]] {
         let ran = world.at(second + 700).admin(arguments).expect(3);
         assert!(ran.stdout.contains(&told), "{arguments:?}: {}", ran.stdout);
@@ -466,7 +468,7 @@ fn a_bypass_opens_one_login_of_one_user() {
     let opened = format!("BYPASS opened for carol until={until} reason=\"lost phone, ticket 4711\" by=root");
     let line = world.log.expect(&opened);
     assert!(line.starts_with("<81>") && !line.contains(&code), "{line}");
-    let shown = format!("until {until}: lost phone, ticket 4711");
+    let shown = format!("until {}: lost phone, ticket 4711", to_the_minute(second + 3600));
     assert!(world.admin(&["status"]).stdout.contains(&format!("BYPASS:              carol {shown}")));
     assert!(world.admin(&["user", "show", "carol"]).ok().contains(&format!("BYPASS:          {shown}")));
 

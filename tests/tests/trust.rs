@@ -112,13 +112,15 @@ fn shape(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect()
 }
 
-/// A text with TIME for `2026-11-22T06:30:05Z` and the like.
+/// A text with TIME for `2026-11-22T06:30:05Z` and `2026-11-22 06:30 UTC`.
 fn without_times(text: &str) -> String {
-    let words = text.split_inclusive([' ', '\n']);
-    let mask = |word: &str| shape(word).replace("9999-99-99T99:99:99Z", "TIME");
-    words
-        .map(|word| Some(mask(word)).filter(|mask| mask.contains("TIME")).unwrap_or(word.to_owned()))
-        .collect()
+    const FORMS: [&str; 2] = ["9999-99-99T99:99:99Z", "9999-99-99 99:99 UTC"];
+    let (mut told, mut rest) = (String::new(), text);
+    while let Some(at) = FORMS.iter().filter_map(|form| shape(rest).find(form)).min() {
+        told = told + &rest[..at] + "TIME";
+        rest = &rest[at + FORMS[0].len()..];
+    }
+    told + rest
 }
 
 // What a user sees
@@ -698,6 +700,17 @@ fn trusted_devices_are_listed() {
     let of_bob = format!("bob    {HOME}  {none}  TIME  TIME\n");
     assert_eq!(without_times(&list(&[]).ok()), format!("{head}{of_alice}{of_bob}"));
     assert_eq!(without_times(&list(&["alice"]).ok()), format!("{head}{of_alice}"));
+
+    // A screen shows the beginning of a fingerprint, and its lines are not broken.
+    let mut screen = world.small_terminal(&["twofa-admin", "trust", "list"]);
+    screen.expect_end(0);
+    let shown = screen.screen().to_owned();
+    assert!(shown.contains(&format!("{}...  ", &key[..15])) && !shown.contains(key), "{shown}");
+    assert!(shown.lines().count() == 4 && shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    // Times are the host's own, or those of who asks.
+    let utc = list(&["bob"]).ok();
+    let berlin = world.run(&["env", "TZ=XYZ-1", "twofa-admin", "trust", "list", "bob"]).ok();
+    assert!(utc.trim_end().ends_with(" UTC") && berlin.trim_end().ends_with(" XYZ"), "{utc}{berlin}");
 
     let json = without_times(&list(&["bob", "--json"]).ok());
     let words: String = json.split_whitespace().collect();

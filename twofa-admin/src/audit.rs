@@ -3,7 +3,7 @@
 use crate::cli::{AuditCommand, AuditFilter};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, table};
+use crate::{Outcome, table, when};
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use twofa::config;
@@ -129,7 +129,7 @@ fn row(fields: &Map<String, Value>) -> [String; 5] {
         more.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
     let service = text("service");
     let from = from.map_or_else(|| service.clone(), |from| format!("{from} ({service})"));
-    [text("time"), text("event"), text("user"), from, more.join(" ")]
+    [when::local(&text("time")), text("event"), text("user"), from, when::local(&more.join(" "))]
 }
 
 fn export(context: &mut Context, filter: &AuditFilter) -> Result<Outcome, Error> {

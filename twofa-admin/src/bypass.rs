@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, table, users};
+use crate::{Outcome, table, users, when};
 use serde_json::json;
 use twofa::account::{Bypass, MAX_REASON};
 use twofa::code::{RECOVERY_BYTES, RecoverySet, Secret, format_recovery};
@@ -36,7 +36,7 @@ pub(crate) fn open(context: &mut Context, user: &str, seconds: u64, reason: &str
         format!(
             "{user} can log in once before {} with this code, at the prompt for a verification code:\n\n    {}\n\n\
              It is shown only now. To take it back: twofa-admin user bypass {user} --revoke",
-            rfc3339(until),
+            when::local(&rfc3339(until)),
             code.as_str()
         )
     })?;

@@ -113,12 +113,8 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Set up this host: key, store, policy, a first user, and the lines to add to PAM and sshd
-    Init {
-        /// Ask nothing: make what is missing and leave the rest for later
-        #[arg(long)]
-        yes: bool,
-    },
+    /// Set up this host: key, store, policy, a first user, and the lines of PAM and sshd, each shown before it is written
+    Init(InitArguments),
     /// What holds now: policy, store, and who has no factor
     #[command(after_help = REPORT_STATUS)]
     Status,
@@ -197,6 +193,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TestCommand,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct InitArguments {
+    /// Ask nothing: make what is missing and leave the rest for later
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// With --yes: write the lines of PAM and sshd too, without asking
+    #[arg(long, requires = "yes")]
+    pub(crate) write: bool,
+    /// Take the lines that were written out of PAM and sshd again; policy and enrolments stay
+    #[arg(long, conflicts_with = "write")]
+    pub(crate) undo: bool,
 }
 
 #[derive(Subcommand)]

@@ -4,7 +4,7 @@ use crate::cli::{ExemptCommand, Exempted};
 use crate::context::Context;
 use crate::error::Error;
 use crate::policy::{document, replace};
-use crate::{Outcome, table};
+use crate::{Outcome, table, when};
 use serde::Serialize;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use twofa::config::Config;
@@ -70,7 +70,8 @@ impl Row {
             (None, group) => format!("group {}", group.as_deref().unwrap_or_default()),
         };
         let from = if self.from.is_empty() { "anywhere".into() } else { self.from.join(", ") };
-        let until = if self.ended { format!("ended {}", self.until) } else { self.until.clone() };
+        let until = when::local(&self.until);
+        let until = if self.ended { format!("ended {until}") } else { until };
         [who, from, until, self.reason.clone()]
     }
 }
@@ -140,7 +141,9 @@ fn add(
     let until = config.policy.exemptions.last().map(|added| rfc3339(added.until)).unwrap_or_default();
     let whom = table::printable(name);
     context.did(&config, "exempted", name, &format!("{kind} until {until}: {reason}"));
-    context.terminal.say(&format!("{kind} {whom} is asked for no second factor until {until}."))?;
+    context
+        .terminal
+        .say(&format!("{kind} {whom} is asked for no second factor until {}.", when::local(&until)))?;
     Ok(Outcome::Done)
 }
 

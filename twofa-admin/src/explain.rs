@@ -3,7 +3,7 @@
 use crate::cli::ExplainArguments;
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, missing, table};
+use crate::{Outcome, missing, table, when};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -327,7 +327,7 @@ fn text(explained: &Explained) -> String {
     if let Some(alone) = without_auth_phase.as_ref().filter(|_| Policy::is_entry(service)) {
         add(how, alone);
     }
-    table::printable_lines(&lines)
+    when::local(&table::printable_lines(&lines))
 }
 
 #[derive(Serialize)]
@@ -354,7 +354,8 @@ fn all(context: &mut Context) -> Result<Outcome, Error> {
     };
     let rows: Vec<Row> = admin::login_users(&system::passwd()?).into_iter().map(row).collect();
     context.report(&rows, |rows| {
-        let cells: Vec<_> = rows.iter().map(|row| [row.user.clone(), row.ways.join(", ")]).collect();
+        let cells: Vec<_> =
+            rows.iter().map(|row| [row.user.clone(), when::local(&row.ways.join(", "))]).collect();
         let mode = match policy.mode {
             Mode::Enforce => "enforce",
             Mode::Observe => "observe: nobody is refused yet",

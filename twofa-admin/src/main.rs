@@ -37,6 +37,7 @@ mod terminal;
 mod trial;
 mod trust;
 mod users;
+mod when;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -105,7 +106,7 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
     }
     let mut context = Context::new(cli.conf, cli.json)?;
     match cli.command {
-        Command::Init { yes } => init::run(&mut context, yes),
+        Command::Init(how) => init::run(&mut context, &how),
         Command::Status => status::run(&mut context),
         Command::Doctor => doctor::run(&mut context),
         Command::Policy { command } => policy::run(&mut context, command),

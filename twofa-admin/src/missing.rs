@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::last_login::LastLogins;
-use crate::table;
+use crate::{table, when};
 use serde::Serialize;
 use serde_json::json;
 use twofa::admin::{self, LoginUser, UserReport};
@@ -91,7 +91,7 @@ pub(crate) fn report(context: &mut Context, missing: &[Missing]) -> Result<(), E
     let report = json!({ "changed": false, "missing": missing });
     context.report(&report, |_| {
         let row = |missing: &Missing| {
-            let last = missing.last_login.clone().unwrap_or_else(|| "not known".into());
+            let last = missing.last_login.as_deref().map_or_else(|| "not known".into(), when::local);
             [missing.user.clone(), missing.uid.to_string(), missing.what.into(), last]
         };
         let rows: Vec<_> = missing.iter().map(row).collect();

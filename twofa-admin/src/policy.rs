@@ -5,7 +5,7 @@ mod edit;
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, doubts, exempt, missing, sshd, table, trial};
+use crate::{Outcome, doubts, exempt, missing, sshd, table, trial, when};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Value};
@@ -59,7 +59,7 @@ fn check(context: &mut Context, file: Option<PathBuf>) -> Result<Outcome, Error>
     context.report(&report, |_| match &fault {
         None => {
             let valid = [format!("{} is a valid policy.", path.display())];
-            [&valid, doubts.as_slice(), notices.as_slice()].concat().join("\n")
+            when::local(&[&valid, doubts.as_slice(), notices.as_slice()].concat().join("\n"))
         }
         Some((fault, hint)) => format!("{fault}\n{hint}"),
     })?;
@@ -124,7 +124,7 @@ fn put_in_force(
     let config = context.config()?;
     context.did(&config, "policy-changed", "*", what);
     context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
-    doubts::about(&config).iter().for_each(|doubt| context.terminal.note(doubt));
+    doubts::about(&config).iter().for_each(|doubt| context.terminal.note(&when::local(doubt)));
     Ok(Outcome::Done)
 }
 

@@ -4,7 +4,7 @@ use crate::cli::RolloutCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
 use crate::last_login::LastLogins;
-use crate::{Outcome, missing, table};
+use crate::{Outcome, missing, table, when};
 use serde::Serialize;
 use std::collections::HashSet;
 use twofa::admin::{self, LoginUser, Standing, Standings};
@@ -73,10 +73,10 @@ fn text(policy: &Policy, rows: &[Row]) -> String {
         let standing = match &row.standing {
             Progress::Covered(Standing::Enrolled) => "enrolled".into(),
             Progress::Covered(Standing::NotYet { enforced_from }) => {
-                format!("let in until {}", minute(enforced_from))
+                format!("let in until {}", when::local(enforced_from))
             }
             Progress::Covered(Standing::Grace { grace_until }) => {
-                format!("in grace until {}", minute(grace_until))
+                format!("in grace until {}", when::local(grace_until))
             }
             Progress::Covered(Standing::GraceToCome { grace_days }) => {
                 format!("{grace_days} days from next login")
@@ -84,10 +84,10 @@ fn text(policy: &Policy, rows: &[Row]) -> String {
             Progress::Covered(Standing::Refused) => "REFUSED: no factor".into(),
             Progress::Exempt { .. } => "exempt".into(),
         };
-        let last = row.last_login.as_deref().map_or("not known", day).to_string();
+        let last = row.last_login.as_deref().map_or_else(|| "not known".into(), when::day);
         let observed = match &row.last_would_be_refused {
             None => "-".into(),
-            Some(at) => format!("{} times, last {}", row.would_be_refused, day(at)),
+            Some(at) => format!("{} times, last {}", row.would_be_refused, when::day(at)),
         };
         [row.user.clone(), standing, last, observed]
     };
@@ -115,13 +115,4 @@ fn text(policy: &Policy, rows: &[Row]) -> String {
         "{rendered}\n\n{enrolled} of {covered} users have a second factor; {refused} {verb} refused today.{mode}\n\
          Users whom the name service does not list (LDAP often does not) were not looked at."
     )
-}
-
-/// Of a time as reports have it; `2027-01-15T00:00Z` is as long as a table bears.
-fn minute(time: &str) -> String {
-    format!("{}Z", time.get(..16).unwrap_or(time))
-}
-
-fn day(time: &str) -> &str {
-    time.get(..10).unwrap_or(time)
 }

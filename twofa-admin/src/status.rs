@@ -3,7 +3,7 @@
 use crate::context::{Context, accounts};
 use crate::error::Error;
 use crate::missing::{self, Missing};
-use crate::{Outcome, doubts, exempt, table};
+use crate::{Outcome, doubts, exempt, table, when};
 use serde::Serialize;
 use twofa::admin::{self, LoginUser};
 use twofa::config;
@@ -151,5 +151,5 @@ fn text(status: &Status) -> String {
     lines.extend(status.bypasses.iter().map(|open| format!("BYPASS:              {open}")));
     lines.extend(status.faults.iter().map(|fault| format!("Out of order:        {fault}")));
     lines.extend(status.notices.iter().map(|notice| format!("Note:                {notice}")));
-    table::printable_lines(&lines)
+    when::local(&table::printable_lines(&lines))
 }

@@ -9,6 +9,15 @@ use zeroize::Zeroizing;
 /// No answer is longer; a secret has 205 characters at most.
 const MAX_LINE: u64 = 4096;
 
+/// What a terminal has that does not say.
+const USUAL_WIDTH: usize = 80;
+
+/// The columns of the screen that reports go to; nothing where they go to a file or a pipe.
+pub(crate) fn width() -> Option<usize> {
+    let columns = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    io::stdout().is_terminal().then(|| columns().filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH))
+}
+
 pub(crate) struct Terminal;
 
 /// A terminal that shows nothing of what is typed, until this is dropped.

@@ -2,7 +2,7 @@
 
 use crate::context::accounts;
 use crate::error::Error;
-use crate::missing;
+use crate::{missing, when};
 use twofa::config::Config;
 use twofa::message::rfc3339;
 use twofa::policy::Mode;
@@ -51,7 +51,7 @@ pub(crate) fn begin(config: &Config, seconds: u64) -> Result<String, Error> {
     Ok(format!(
         "Log in as {} with a second factor before {}, in another terminal. Else nobody is refused from then on.",
         names.join(" or "),
-        rfc3339(until)
+        when::local(&rfc3339(until))
     ))
 }
 

@@ -3,13 +3,16 @@
 use crate::cli::TrustCommand;
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, table};
+use crate::{Outcome, table, terminal, when};
 use serde::Serialize;
 use std::net::IpAddr;
 use twofa::account::{Claim, Device, TrustedDevice};
 use twofa::message::rfc3339;
 use twofa::store::{self, Store};
 use twofa::system;
+
+/// Of a fingerprint: `SHA256:` and enough to tell a user's keys apart.
+const SHOWN: usize = 15;
 
 /// A trusted device of somebody's.
 #[derive(Serialize)]
@@ -55,12 +58,13 @@ fn list(context: &mut Context, only: Option<&str>) -> Result<Outcome, Error> {
         Ok(_) => {}
         Err(error) => faults.push(format!("{error}. {}", error.hint())),
     })?;
+    let is_narrow = terminal::width().is_some();
     context.report(&trusted, |trusted| match trusted.is_empty() {
         true => "No device is trusted.".into(),
-        false => table::render(
-            ["USER", "FROM", "SSH KEY", "SINCE", "UNTIL"],
-            &trusted.iter().map(row).collect::<Vec<_>>(),
-        ),
+        false => {
+            let rows = trusted.iter().map(|trusted| if is_narrow { short(trusted) } else { row(trusted) });
+            table::render(["USER", "FROM", "SSH KEY", "SINCE", "UNTIL"], &rows.collect::<Vec<_>>())
+        }
     })?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
@@ -82,8 +86,19 @@ impl Trusted {
 
 fn row(trusted: &Trusted) -> [String; 5] {
     let Trusted { user, from, key, since, until, void } = trusted;
-    let until = if *void { "void: policy or password changed".into() } else { until.clone() };
-    [user.clone(), from.clone(), key.clone().unwrap_or_else(|| "none".into()), since.clone(), until]
+    let until = if *void { "void: policy or password changed".into() } else { when::local(until) };
+    let key = key.clone().unwrap_or_else(|| "none".into());
+    [user.clone(), from.clone(), key, when::local(since), until]
+}
+
+/// For a screen: which key, and which day.
+fn short(trusted: &Trusted) -> [String; 5] {
+    let [user, from, key, _, until] = row(trusted);
+    let key = match key.get(..SHOWN) {
+        Some(begin) => format!("{begin}..."),
+        None => key,
+    };
+    [user, from, key, when::day(&trusted.since), until]
 }
 
 fn revoke(context: &mut Context, user: &str, from: Option<IpAddr>) -> Result<Outcome, Error> {

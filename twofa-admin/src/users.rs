@@ -4,7 +4,7 @@ use crate::cli::{ContactArguments, UserCommand};
 use crate::contacts::{self, Contacts};
 use crate::context::{Context, accounts};
 use crate::error::Error;
-use crate::{Outcome, bulk, bypass, missing, table};
+use crate::{Outcome, bulk, bypass, missing, table, when};
 use twofa::account::{Account, Change, Conflict, Factors, State};
 use twofa::admin::{ContactReport, KeyReport, UserReport};
 use twofa::message::Happening;
@@ -171,7 +171,7 @@ fn show(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         let app = |app: &twofa::admin::AppReport| {
             format!(
                 "{} ({} digits, {} s, {}), enrolled {}",
-                table::printable(&app.label), app.digits, app.step, app.algorithm, app.enrolled
+                table::printable(&app.label), app.digits, app.step, app.algorithm, when::local(&app.enrolled)
             )
         };
         let apps: Vec<String> = report.apps.iter().map(app).collect();
@@ -185,7 +185,7 @@ fn show(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         format!(
             "User:            {} (uid {})\nApps:            {apps}\nSecurity keys:   {keys}\nTelephone:       {phone}\nE-mail:          {addresses}\nRecovery codes:  {} left\nFailures:        {}\nLocked:          {}{}",
             table::printable(&report.user), report.uid, report.recovery_codes_left, report.failures, locks(report),
-            report.bypass.as_ref().map(|open| format!("\nBYPASS:          until {}: {}", open.until, table::printable(&open.reason))).unwrap_or_default()
+            report.bypass.as_ref().map(|open| format!("\nBYPASS:          until {}: {}", when::local(&open.until), table::printable(&open.reason))).unwrap_or_default()
         )
     })?;
     Ok(Outcome::Done)
@@ -203,12 +203,12 @@ fn key(key: &KeyReport) -> String {
         KeyReport { void: true, .. } => ", VOID: the policy has another rp_id now, or asks for a PIN",
         _ => "",
     };
-    format!("{label} ({}), enrolled {}{standing}", key.kind, key.enrolled)
+    format!("{label} ({}), enrolled {}{standing}", key.kind, when::local(&key.enrolled))
 }
 
 fn contact_in_full(contact: &ContactReport) -> String {
     match &contact.confirmed {
-        Some(at) => format!("{}, confirmed {at}", contact.to),
+        Some(at) => format!("{}, confirmed {}", contact.to, when::local(at)),
         None => format!("{}, not confirmed", contact.to),
     }
 }
@@ -226,7 +226,7 @@ fn locks(report: &UserReport) -> String {
     }
     if let Some(until) = &report.addresses_locked_until {
         let plural = if report.locked_addresses == 1 { "" } else { "es" };
-        locks.push(format!("{} address{plural} until {until}", report.locked_addresses));
+        locks.push(format!("{} address{plural} until {}", report.locked_addresses, when::local(until)));
     }
     if locks.is_empty() { "no".into() } else { locks.join(", ") }
 }

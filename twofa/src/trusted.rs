@@ -17,6 +17,14 @@ pub enum Readers {
     Owner,
 }
 
+/// Whose a file is, and what may be done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
 const OTHERS_READ: &str = "can be read by others";
 const NOT_EXECUTABLE: &str = "is not executable";
 const NO_PROGRAM: &str = "does not exist";
@@ -168,12 +176,42 @@ pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> Result<(), Er
     replace_with(path, content, mode, false)
 }
 
+/// [`replace`] for a file that stays whose it was.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn replace_as(path: &Path, content: &[u8], owner: &Owner) -> Result<(), Error> {
+    replace_by(path, |new| write_as(new, content, owner), true)
+}
+
+/// [`create`] for a file that is somebody's.
+///
+/// # Errors
+///
+/// As [`create`].
+pub fn create_as(path: &Path, content: &[u8], owner: &Owner) -> Result<(), Error> {
+    create_by(path, |new| write_as(new, content, owner))
+}
+
+fn write_as(new: &Path, content: &[u8], owner: &Owner) -> Result<(), Error> {
+    write_new(new, content, 0o600, false)?;
+    let error = |error| Error::Io(new.into(), error);
+    std::os::unix::fs::lchown(new, Some(owner.uid), Some(owner.gid)).map_err(error)?;
+    fs::set_permissions(new, fs::Permissions::from_mode(owner.mode)).map_err(error)?;
+    File::open(new).and_then(|file| file.sync_all()).map_err(error)
+}
+
 fn replace_with(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<(), Error> {
+    replace_by(path, |new| write_new(new, content, mode, sync), sync)
+}
+
+fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>, sync: bool) -> Result<(), Error> {
     check_folders(path)?;
     let new = scratch(path);
     // Left by a killed predecessor of the same number; nobody else can have put it there.
     let _ = fs::remove_file(&new);
-    let written = write_new(&new, content, mode, sync).and_then(|()| {
+    let written = write(&new).and_then(|()| {
         fs::rename(&new, path).map_err(|error| Error::Io(path.into(), error))?;
         if sync { sync_folder(path) } else { Ok(()) }
     });
@@ -189,10 +227,18 @@ fn replace_with(path: &Path, content: &[u8], mode: u32, sync: bool) -> Result<()
 ///
 /// When it exists, or the disk does not take it.
 pub fn create(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    create_by(path, |new| write_new(new, content, mode, true))
+}
+
+fn create_by(path: &Path, write: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
     check_folders(path)?;
     let new = scratch(path);
     let _ = fs::remove_file(&new);
-    write_new(&new, content, mode, true)?;
+    let written = write(&new);
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written?;
     publish(&new, path)
 }
 

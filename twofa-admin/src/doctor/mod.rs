@@ -3,19 +3,20 @@
 
 mod finding;
 mod host;
-mod module;
-mod pam;
-mod sshd;
-mod stacks;
+pub(crate) mod module;
+pub(crate) mod pam;
+pub(crate) mod sshd;
+pub(crate) mod stacks;
 mod users;
-mod ways;
+pub(crate) mod ways;
 
+pub(crate) use finding::{Fate, Finding, Severity};
 pub(crate) use pam::FOLDERS;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, sshd as touch, table};
-use finding::{Fate, Finding, Severity, Whom};
+use crate::{Outcome, sshd as touch, table, when};
+use finding::Whom;
 use serde::Serialize;
 use stacks::{Examiner, Judged};
 use std::collections::BTreeSet;
@@ -76,6 +77,12 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
     let code = report.exit_code();
     context.report(&report, text)?;
     Ok(Outcome::Health(code))
+}
+
+/// What is wrong with the ways in: PAM, sshd and the module.
+pub(crate) fn of_ways_in(config: &Config, conf: &Path) -> Vec<Finding> {
+    let (covered, _) = users::covered(&config.policy);
+    ways_in(config, conf, &covered).findings
 }
 
 /// What a login meets.
@@ -186,7 +193,7 @@ impl Report {
 }
 
 fn text(report: &Report) -> String {
-    let mut lines = vec![report.summary.clone()];
+    let mut lines = vec![when::local(&report.summary)];
     for finding in &report.findings {
         let word = match finding.severity {
             Severity::Ok => "ok",
@@ -195,7 +202,7 @@ fn text(report: &Report) -> String {
             Severity::Warning => "WARNING",
             Severity::Critical => "CRITICAL",
         };
-        lines.extend(block(word, &format!("{}: {}", finding.check, finding.what)));
+        lines.extend(block(word, &format!("{}: {}", finding.check, when::local(&finding.what))));
         lines.extend(affected(finding).into_iter().flat_map(|affected| block("", &affected)));
         if finding.severity > Severity::Ok {
             lines.extend(block("", &finding.advice));

@@ -391,7 +391,7 @@ fn lines_of(text: &str, service: &str) -> Option<String> {
 }
 
 /// Without comments and empty lines; a line that ends with a backslash goes on in the next one.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut begun: Option<(usize, String)> = None;
     for (index, line) in text.lines().enumerate() {
@@ -418,7 +418,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Words are between blanks, or between square brackets.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() {

@@ -138,6 +138,47 @@ impl Sshd {
     }
 }
 
+/// Whether `sshd -t` finds no fault with the configuration.
+///
+/// # Errors
+///
+/// What it says, in a line.
+pub(crate) fn test() -> Result<(), String> {
+    let tried = try_out(Deadline::after(PATIENCE));
+    match tried.trim_end().ends_with("ok") {
+        true => Ok(()),
+        false if tried.is_empty() => Err("`sshd -t` does not answer".into()),
+        false => Err(tried.lines().next().unwrap_or_default().trim().to_string()),
+    }
+}
+
+/// Those of these settings (`usepam yes`) that are not in force for somebody whom no `Match` names.
+///
+/// # Errors
+///
+/// Why sshd does not say.
+pub(crate) fn not_in_force(wanted: &[String]) -> Result<Vec<String>, String> {
+    let said = settings(&login(ANYBODY, &Criteria::default()), Deadline::after(PATIENCE))?;
+    let said = Settings::parse(&said);
+    let differs = |line: &&String| {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        said.value(&key.to_ascii_lowercase()) != value
+    };
+    Ok(wanted.iter().filter(differs).cloned().collect())
+}
+
+/// What becomes of root's own logins where PAM is asked at every one.
+pub(crate) fn of_root() -> Option<Finding> {
+    let said = settings(&login("root", &Criteria::default()), Deadline::after(PATIENCE)).ok()?;
+    root(&Settings::parse(&said)).filter(|finding| finding.severity > Severity::Note)
+}
+
+/// What `sshd -t` says, and then `ok` or `failed`.
+fn try_out(deadline: Deadline) -> String {
+    let script = format!("if {SSHD} -t 2>&1; then echo ok; else echo failed; fi");
+    system::output(Path::new("/bin/sh"), &["-c", &script], deadline).unwrap_or_default()
+}
+
 /// The settings for somebody whom no `Match` names.
 fn base() -> Result<Settings, Finding> {
     if !Path::new(SSHD).exists() {
@@ -145,8 +186,7 @@ fn base() -> Result<Settings, Finding> {
         return Err(Finding::warning(CHECK, what, "Install it, or remove sshd from `services`."));
     }
     let deadline = Deadline::after(PATIENCE);
-    let script = format!("if {SSHD} -t 2>&1; then echo ok; else echo failed; fi");
-    let tried = system::output(Path::new("/bin/sh"), &["-c", &script], deadline).unwrap_or_default();
+    let tried = try_out(deadline);
     let said = settings(&login(ANYBODY, &Criteria::default()), deadline);
     match said {
         Ok(said) if tried.trim_end().ends_with("ok") => Ok(Settings::parse(&said)),
@@ -400,7 +440,7 @@ fn expand(pattern: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let plain = line.trim().replacen('=', " ", 1);
     let plain = if plain.starts_with('#') { String::new() } else { plain };
     plain.split_whitespace().map(|word| word.trim_matches('"').to_string()).collect()

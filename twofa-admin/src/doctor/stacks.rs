@@ -247,6 +247,11 @@ impl Examiner<'_> {
         findings
     }
 
+    /// Over how many lines the line for SSH keys has to jump.
+    pub(crate) fn key_jump(&self) -> Option<usize> {
+        self.right_jump(self.key_line())
+    }
+
     fn key_line(&self) -> Option<usize> {
         self.judged.service.auth.iter().position(|line| role(line, Phase::Auth) == Role::Key)
     }

@@ -1,8 +1,15 @@
 //! `init`: from nothing to a host that asks for a second factor, without locking anybody out on the way.
 
+mod drop_in;
+mod file;
+mod lines;
+mod undo;
+mod write;
+
+use crate::cli::InitArguments;
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, contacts, doubts, enroll, keys, missing, policy, send, table, users};
+use crate::{Outcome, contacts, doctor, doubts, enroll, keys, missing, policy, send, table, users};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,15 +18,20 @@ use twofa::helper::Kind;
 use twofa::policy::{Method, Mode, Recipient};
 use twofa::store::Store;
 use twofa::trusted;
+use write::Written;
 
 /// The shipped policy, with a comment on every key.
-const POLICY: &str = include_str!("../../config/twofa.toml");
+const POLICY: &str = include_str!("../../../config/twofa.toml");
 const COMMON_AUTH: &str = "/etc/pam.d/common-auth";
 
 /// Where examples of hooks are installed.
 const HOOKS: &str = "/usr/share/doc/twofa/examples/hooks";
 
-pub(crate) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
+pub(crate) fn run(context: &mut Context, how: &InitArguments) -> Result<Outcome, Error> {
+    let yes = how.yes;
+    if how.undo {
+        return undo::run(context, yes);
+    }
     make_policy(context)?;
     let config = context.config()?;
     let made = !config.store.database.exists();
@@ -39,13 +51,49 @@ pub(crate) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
         first_user(context, &config, &mut store)?;
     }
     drop(store);
-    show_lines(context, &config)?;
-    if !yes && config.policy.mode != Mode::Enforce {
-        return offer_enforcement(context);
+    if yes && !how.write {
+        show_lines(context, &config)?;
+        let step = missing::first_step(&config.policy, "USER");
+        context.terminal.note(&format!("Then: {step}, and twofa-admin policy enable"));
+        return Ok(Outcome::Done);
     }
-    let step = missing::first_step(&config.policy, "USER");
-    context.terminal.note(&format!("Then: {step}, and twofa-admin policy enable"));
-    Ok(Outcome::Done)
+    let written = write::run(context, &config, yes)?;
+    if written.by_hand {
+        show_lines(context, &config)?;
+    }
+    if written.changed {
+        context.terminal.note("\nWhat twofa-admin doctor says now:");
+        doctor::run(context)?;
+    }
+    say_next(context, &config, &written)?;
+    // Who runs this without a person wants to know that a person is needed.
+    Ok(if yes && written.by_hand { Outcome::Found } else { Outcome::Done })
+}
+
+/// The step that is left, and the ways back.
+fn say_next(context: &mut Context, config: &Config, written: &Written) -> Result<(), Error> {
+    let enforced = config.policy.mode == Mode::Enforce;
+    let mut text = match enforced {
+        true => "\nThe policy is enforced.\n".to_string(),
+        false => format!(
+            "\nNothing is enforced yet: the mode is {}, and stays so. Next:\n\n  \
+             1  Keep this root shell open, and log in anew in another terminal.\n  \
+             2  {} for every user; `twofa-admin status` names who is left.\n  \
+             3  twofa-admin policy enable --confirm-within 10m\n     \
+             enforces it, and ends by itself unless an administrator gets in with a second factor.\n",
+            config.policy.mode.name(),
+            missing::first_step(&config.policy, "USER")
+        ),
+    };
+    text.push_str(
+        "\nHow to get back in: a recovery code at any code prompt; or at the console, or in this shell,\n\
+         `twofa-admin policy disable`, and `twofa-admin init --undo` for the lines.",
+    );
+    if !written.backups.is_empty() {
+        let names: Vec<String> = written.backups.iter().map(|path| path.display().to_string()).collect();
+        text.push_str(&format!("\nAs it was before: {}", names.join(", ")));
+    }
+    context.terminal.say(&text)
 }
 
 /// A new policy asks for nothing yet: PAM lines may be added before anybody is enrolled.
@@ -192,7 +240,7 @@ fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Resu
     send::enroll(context, config, store, user, &to, false).map(drop)
 }
 
-/// The lines to add. They are not added here: packages and administrators own these files.
+/// The lines to add, for who adds them by hand.
 fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
     let services = &config.policy.services;
     let files: Vec<String> = services.iter().map(|service| format!("/etc/pam.d/{service}")).collect();
@@ -204,25 +252,19 @@ fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
     );
     if services.iter().any(|service| service == "sshd") {
         let lines = auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default());
-        let keys = config.policy.methods.contains(&Method::Key);
-        let touch = match (keys, config.policy.key.pin) {
-            (true, true) => "    PubkeyAuthOptions touch-required verify-required\n",
-            (true, false) => "    PubkeyAuthOptions touch-required\n",
-            (false, _) => "",
-        };
+        let settings = drop_in::settings(&config.policy).join("\n    ");
         text.push_str(&format!(
             "\nSo that an SSH key takes the place of the password, which users without a password need,\n\
              above common-auth in /etc/pam.d/sshd ({lines} is the number of auth lines in common-auth):\n\n    \
              auth    [success={lines} default=ignore] pam_twofa.so pubkey_is_first_factor\n\n\
              Write to /etc/ssh/sshd_config.d/00-twofa.conf, then `sshd -t && systemctl reload ssh`:\n\n    \
-             UsePAM yes\n    KbdInteractiveAuthentication yes\n    PasswordAuthentication no\n    \
-             AuthenticationMethods publickey,keyboard-interactive keyboard-interactive\n{touch}\n\
+             {settings}\n\n\
              Root logs in by SSH only with `PermitRootLogin yes` there: sshd refuses its codes otherwise.\n\
              Keep a root shell open until you have logged in anew. `twofa-admin doctor` says whom these lines\n\
              lock out or let past, before anybody logs in.\n"
         ));
     }
-    context.terminal.say(&text)
+    context.terminal.say(text.trim_end())
 }
 
 /// How many auth modules the included file has: that many lines are to be jumped over.
@@ -232,14 +274,6 @@ fn auth_lines(common_auth: &str) -> usize {
         matches!(kind, "auth" | "-auth")
     };
     common_auth.lines().filter(is_auth).count().max(1)
-}
-
-fn offer_enforcement(context: &mut Context) -> Result<Outcome, Error> {
-    if !context.terminal.confirm("Switch enforcement on now?")? {
-        context.terminal.note("Later: twofa-admin policy enable");
-        return Ok(Outcome::Done);
-    }
-    policy::set(context, &["mode=enforce".into()], false)
 }
 
 #[cfg(test)]

@@ -1,0 +1,553 @@
+//! `twofa-admin init` as a guide: it writes the lines of PAM and sshd only after showing them, never leaves a host worse
+//! than it was, and takes out again what it wrote.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may panic
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
+
+use twofa_tests::setup::{CODE_PROMPT, PASSWORD_PROMPT};
+use twofa_tests::world::{Ran, World};
+
+const PAM_SSHD: &str = "/etc/pam.d/sshd";
+const PAM_LOGIN: &str = "/etc/pam.d/login";
+const CONFIG: &str = "/etc/ssh/sshd_config";
+const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-twofa.conf";
+/// What the drop-in needs of sshd_config; the rest of Debian's is of no concern here.
+const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf\n";
+const WRITE: [&str; 4] = ["twofa-admin", "init", "--yes", "--write"];
+const UNDO: [&str; 4] = ["twofa-admin", "init", "--undo", "--yes"];
+
+/// Debian as it comes, with the product installed.
+fn debian() -> World {
+    World::new().user("alice", "pw-alice")
+}
+
+fn text(world: &World, path: &str) -> String {
+    // By the inside's own links.
+    world.run(&["cat", path]).ok()
+}
+
+/// Every file of PAM and sshd: mode, owner and content.
+fn files(world: &World) -> BTreeSet<String> {
+    let list = "find /etc/pam.d /etc/ssh -exec stat -c '%n %a %u:%g %F' {} + && \
+                find /etc/pam.d /etc/ssh -type f -exec md5sum {} +";
+    world.run(&["sh", "-c", list]).ok().lines().map(str::to_owned).collect()
+}
+
+fn write(world: &World) -> Ran {
+    world.run(&WRITE)
+}
+
+/// Nothing of PAM is changed, and why is said.
+#[track_caller]
+fn expect_left(world: &World, what: &str, why: &str) {
+    let before = files(world);
+    let ran = write(world).expect(3);
+    assert!(
+        ran.stdout.contains("NOT WRITTEN") || ran.stdout.contains("Neither PAM nor sshd"),
+        "{what}: {ran:?}"
+    );
+    assert!(ran.stdout.contains(why), "{what}: {}", ran.stdout);
+    assert_eq!(files(world), before, "{what}: {}", ran.stdout);
+}
+
+// The way through
+
+#[test]
+fn the_guide_leads_to_a_host_that_asks_for_a_second_factor() {
+    let world = debian().user("bob", "pw-bob");
+    let mut init = world.terminal(&["twofa-admin", "init"]);
+    init.answer("Method [1]: ", "2");
+    init.answer("(Enter: none) ", "");
+    let shown = init.answer("Write this? [y/N]: ", "y");
+    assert!(shown.contains("/etc/pam.d/sshd:"), "{shown}");
+    let lines = [
+        " + auth    [success=",
+        "pubkey_is_first_factor",
+        "@include common-auth",
+        " + auth    required pam_twofa.so",
+        " + account required pam_twofa.so",
+    ];
+    assert!(lines.iter().all(|line| shown.contains(line)), "{shown}");
+    let shown = init.answer("Write this? [y/N]: ", "y");
+    assert!(shown.contains("/etc/pam.d/login:") && !shown.contains("pubkey"), "{shown}");
+    let shown = init.answer("Write this? [y/N]: ", "y");
+    assert!(shown.contains(DROP_IN) && shown.contains(" + AuthenticationMethods publickey,"), "{shown}");
+    init.expect("sshd goes by it once it is reloaded");
+    init.expect("TWOFA ");
+    init.expect("Nothing is enforced yet: the mode is off");
+    init.expect("Keep this root shell open");
+    init.expect("twofa-admin policy enable --confirm-within 10m");
+    init.expect("recovery code");
+    init.expect("/etc/pam.d/sshd.twofa-backup, /etc/pam.d/login.twofa-backup");
+    init.expect_end(0);
+
+    // Nothing is enforced by the lines alone.
+    let world = world.authorize_key(&["alice"]).start_sshd(INCLUDE);
+    assert_eq!(world.ssh("alice").key().run("id -un").ok(), "alice\n");
+    let mut ssh = world.ssh("bob").spawn("id -un");
+    ssh.answer(PASSWORD_PROMPT, "pw-bob");
+    ssh.expect("bob\n");
+
+    let mut alice = world.enroll("alice").app;
+    let mut bob = world.enroll("bob").app;
+    world.admin(&["policy", "enable", "--force"]).ok();
+    let mut by_key = world.ssh("alice").key().spawn("id -un");
+    assert!(!by_key.answer(CODE_PROMPT, &alice.code()).contains("assword"));
+    by_key.expect("alice\n");
+    let mut by_password = world.ssh("bob").spawn("id -un");
+    by_password.answer(PASSWORD_PROMPT, "pw-bob");
+    by_password.answer(CODE_PROMPT, &bob.code());
+    by_password.expect("bob\n");
+    let mut console = world.console();
+    console.answer("login: ", "bob");
+    console.answer(PASSWORD_PROMPT, "pw-bob");
+    console.answer(CODE_PROMPT, &bob.code());
+    console.answer("$ ", "exit");
+    console.end();
+    let mut wrong = world.ssh("bob").option("NumberOfPasswordPrompts=1").spawn("id -un");
+    wrong.answer(PASSWORD_PROMPT, "pw-bob");
+    wrong.answer(CODE_PROMPT, &bob.wrong_code());
+    wrong.expect("Wrong code.");
+    world.ssh("alice").key().option("PreferredAuthentications=publickey").run("id").expect(255);
+}
+
+/// Also where sshd itself would be content with a key: the account line holds.
+#[test]
+fn the_account_line_refuses_a_key_alone() {
+    let world = debian();
+    write(&world).ok();
+    world.enroll("alice");
+    world.admin(&["policy", "enable", "--force"]).ok();
+    let world = world.authorize_key(&["alice"]).start_sshd("AuthenticationMethods publickey\n");
+    world.ssh("alice").key().run("id").expect(255);
+    world.log.expect("reason=no-factor");
+}
+
+#[test]
+fn without_a_terminal_answers_are_lines() {
+    let world = debian();
+    let before = text(&world, PAM_LOGIN);
+    let ran = world.run_with_input(&["twofa-admin", "init"], "2\n\ny\nn\ny\n").expect(0);
+    assert!(text(&world, PAM_SSHD).contains("pam_twofa.so") && text(&world, DROP_IN).contains("UsePAM yes"));
+    assert_eq!(text(&world, PAM_LOGIN), before, "{}", ran.stdout);
+    // What was declined is still told.
+    assert!(ran.stdout.contains("Add to /etc/pam.d/sshd and /etc/pam.d/login:"), "{}", ran.stdout);
+}
+
+#[test]
+fn who_says_no_keeps_every_file() {
+    let world = debian();
+    let before = files(&world);
+    for answers in ["2\n\nn\nn\nn\n", "2\n\n\n\n\n", "2\n\n", "\n\nno\nnein\nY es\n"] {
+        world.run_with_input(&["twofa-admin", "init"], answers);
+        assert_eq!(files(&world), before, "{answers:?}");
+    }
+    let ran = world.admin(&["init", "--yes"]).ok();
+    assert!(ran.contains("Add to /etc/pam.d/sshd"), "{ran}");
+    assert_eq!(files(&world), before);
+    world.admin(&["init", "--write"]).expect(2);
+    assert_eq!(files(&world), before);
+}
+
+#[test]
+fn a_second_run_changes_nothing() {
+    let world = debian();
+    write(&world).ok();
+    let after = files(&world);
+    let inodes = || [PAM_SSHD, PAM_LOGIN, DROP_IN].map(|path| fs::metadata(world.path(path)).unwrap().ino());
+    let before = inodes();
+    for _ in 0..2 {
+        let ran = write(&world).ok();
+        assert_eq!(ran.matches("all lines are there").count(), 2, "{ran}");
+    }
+    // Nor while the policy is enforced, which it may be by then.
+    world.enroll("alice");
+    world.admin(&["policy", "enable", "--force"]).ok();
+    write(&world).ok();
+    assert_eq!((files(&world), inodes()), (after, before));
+}
+
+/// What an administrator wrote by hand counts as well.
+#[test]
+fn only_what_is_missing_is_added() {
+    let world = debian();
+    let stack = text(&world, PAM_SSHD);
+    let by_hand =
+        stack.replace("@include common-auth\n", "@include common-auth\nauth required pam_twofa.so\n");
+    world.write(PAM_SSHD, &by_hand);
+    write(&world).ok();
+    let written = text(&world, PAM_SSHD);
+    assert_eq!(written.matches("pam_twofa.so").count(), 3, "{written}");
+    assert!(written.contains("\nauth required pam_twofa.so\n"), "{written}");
+    world.run(&UNDO).expect(0);
+    assert_eq!(text(&world, PAM_SSHD), by_hand);
+}
+
+// The way back
+
+#[test]
+fn undo_restores_every_byte() {
+    let world = debian();
+    world.run(&["chmod", "640", PAM_SSHD]).ok();
+    world.run(&["chgrp", "900", PAM_LOGIN]).ok();
+    let before = files(&world);
+    write(&world).ok();
+    let modes = [PAM_SSHD, "/etc/pam.d/sshd.twofa-backup"].map(|path| {
+        let metadata = fs::metadata(world.path(path)).unwrap();
+        metadata.permissions().mode() & 0o7777
+    });
+    assert_eq!(modes, [0o640, 0o640]);
+    assert_eq!(fs::metadata(world.path(PAM_LOGIN)).unwrap().gid(), 900);
+    // Who says no keeps the lines.
+    let written = files(&world);
+    let ran = world.run_with_input(&["twofa-admin", "init", "--undo"], "n\nn\nn\n").expect(3);
+    assert!(ran.stdout.contains(" - account required pam_twofa.so"), "{}", ran.stdout);
+    assert_eq!(files(&world), written);
+    let told = world.run_with_input(&["twofa-admin", "init", "--undo"], "y\ny\ny\n").ok();
+    assert!(told.contains("TWOFA "), "{told}");
+    assert_eq!(files(&world), before);
+    let told = world.run(&UNDO).ok();
+    assert!(told.contains("Nothing in /etc/pam.d"), "{told}");
+}
+
+#[test]
+fn undo_leaves_the_edits_of_others() {
+    let world = debian();
+    write(&world).ok();
+    world.append(PAM_SSHD, "# mine\nauth optional pam_warn.so\n");
+    world.append(DROP_IN, "# mine\nClientAliveInterval 60\n");
+    let stack = text(&world, PAM_SSHD);
+    world.run(&UNDO).expect(0);
+    let ours = |line: &&str| !line.contains("pam_twofa.so");
+    assert_eq!(
+        text(&world, PAM_SSHD).lines().collect::<Vec<_>>(),
+        stack.lines().filter(ours).collect::<Vec<_>>()
+    );
+    assert_eq!(text(&world, DROP_IN), "# mine\nClientAliveInterval 60\n");
+    // And once more the other way, with backups that say something else by now.
+    write(&world).expect(3);
+    assert!(world.path("/etc/pam.d/sshd.twofa-backup.2").exists());
+}
+
+/// Rescue has to work where the policy or the store are what is broken.
+#[test]
+fn undo_needs_no_policy() {
+    let world = debian();
+    let before = files(&world);
+    write(&world).ok();
+    world.run(&["rm", "-r", "/etc/twofa", "/var/lib/twofa"]).ok();
+    world.run(&UNDO);
+    assert_eq!(files(&world), before);
+}
+
+/// Out of a stack that counts on our lines they are not taken.
+#[test]
+fn undo_locks_nobody_out() {
+    let world = debian();
+    // Over our line to pam_permit; without it, over that to pam_deny.
+    let before = "auth [success=1 default=die] pam_unix.so\n\
+                  auth required pam_twofa.so    # twofa-admin init\n\
+                  auth sufficient pam_permit.so\n\
+                  auth requisite pam_deny.so\n\
+                  account required pam_unix.so\n";
+    world.admin(&["init", "--yes"]).ok();
+    world.write(PAM_SSHD, before);
+    let ran = world.run(&UNDO).expect(3);
+    assert!(ran.stdout.contains("NOT WRITTEN: /etc/pam.d/sshd: without the lines"), "{}", ran.stdout);
+    assert_eq!(text(&world, PAM_SSHD), before);
+}
+
+// Hosts that are not as Debian leaves them
+
+#[test]
+fn odd_but_sound_stacks_are_understood() {
+    let table = [
+        (
+            "  auth\trequisite   pam_unix.so nodelay # the password\n\n# who may\n# come in\naccount\trequired pam_unix.so\n",
+            vec![
+                (0, "pubkey"),
+                (2, "required pam_twofa"),
+                (4, "account required pam_twofa"),
+                (5, "# who may"),
+            ],
+        ),
+        (
+            "# only this\n@include common-auth # all of it\naccount required pam_nologin.so\n@include common-account\n",
+            vec![
+                (0, "success=3"),
+                (1, "# only this"),
+                (3, "required pam_twofa"),
+                (4, "account required pam_twofa"),
+            ],
+        ),
+        (
+            "account required pam_unix.so\nauth optional pam_warn.so\nauth requisite pam_unix.so nodelay\n",
+            vec![(0, "account required pam_twofa"), (3, "pubkey"), (5, "required pam_twofa")],
+        ),
+    ];
+    for (stack, expected) in table {
+        let world = debian();
+        // What follows is of no concern: a session.
+        let stack = format!("{stack}session required pam_unix.so\n");
+        world.write(PAM_SSHD, &stack);
+        write(&world).ok();
+        let written = text(&world, PAM_SSHD);
+        for (line, part) in expected {
+            assert!(
+                written.lines().nth(line).is_some_and(|found| found.contains(part)),
+                "{line} {part}:\n{written}"
+            );
+        }
+        let mut alice = world.enroll("alice").app;
+        world.admin(&["policy", "enable", "--force"]).ok();
+        let world = world.authorize_key(&["alice"]).start_sshd(INCLUDE);
+        let mut by_key = world.ssh("alice").key().spawn("id -un");
+        assert!(!by_key.answer(CODE_PROMPT, &alice.code()).contains("assword"), "{stack}");
+        by_key.expect("alice\n");
+        let mut by_password = world.ssh("alice").spawn("id -un");
+        by_password.answer(PASSWORD_PROMPT, "pw-alice");
+        by_password.answer(CODE_PROMPT, &alice.code());
+        by_password.expect("alice\n");
+        world.run(&UNDO).expect(0);
+        assert_eq!(text(&world, PAM_SSHD), stack);
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_left_alone() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    let debian = text(&world, PAM_SSHD);
+    world.write("/etc/pam.d/password-auth", "auth required pam_unix.so\naccount required pam_unix.so\n");
+    let fedora = "auth substack password-auth\nauth include postlogin\naccount required pam_nologin.so\n\
+                  account include password-auth\n";
+    let table: [(&str, String, &str); 9] = [
+        ("Fedora", fedora.into(), "takes the password's lines from `password-auth`"),
+        (
+            "another @include",
+            "@include password-auth\n".into(),
+            "takes the password's lines from `password-auth`",
+        ),
+        ("Windows", debian.replace('\n', "\r\n"), "line ends of another system"),
+        ("no end", debian.trim_end().into(), "its last line has no end"),
+        ("managed", format!("# Ansible managed: do not touch\n{debian}"), "something else writes it"),
+        (
+            "long lines",
+            debian.replace("@include common-auth", "@include \\\n common-auth"),
+            "go on in the next",
+        ),
+        (
+            "no password",
+            "auth required pam_permit.so\naccount required pam_permit.so\n".into(),
+            "ask for the password",
+        ),
+        (
+            "two passwords",
+            "auth sufficient pam_unix.so\nauth requisite pam_ldap.so\naccount required pam_unix.so\n".into(),
+            "several lines",
+        ),
+        // The doctor's word: a success ends the stack before our line.
+        (
+            "sufficient",
+            "auth sufficient pam_unix.so\nauth required pam_deny.so\naccount required pam_unix.so\n".into(),
+            "leads past pam_twofa",
+        ),
+    ];
+    for (what, stack, why) in table {
+        world.write(PAM_SSHD, &stack);
+        let ran = write(&world).expect(3);
+        assert!(ran.stdout.contains(why), "{what}: {}", ran.stdout);
+        assert_eq!(text(&world, PAM_SSHD), stack, "{what}");
+        assert!(!world.path("/etc/pam.d/sshd.twofa-backup").exists(), "{what}");
+        // Without PAM's lines sshd would ask for passwords that users may not have.
+        assert!(!world.path(DROP_IN).exists(), "{what}");
+        assert!(ran.stdout.contains("Add to /etc/pam.d/sshd"), "{what}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_plainly_roots_is_left_alone() {
+    let link = "mkdir -p /etc/authselect && mv /etc/pam.d/sshd /etc/authselect/ && \
+                ln -s /etc/authselect/sshd /etc/pam.d/sshd";
+    let table = [
+        ("a link", link, "is a symbolic link"),
+        ("two names", "ln /etc/pam.d/sshd /root/sshd", "another name"),
+        ("alice's", "chown alice /etc/pam.d/sshd", "is not owned by root"),
+        ("everybody's", "chmod 666 /etc/pam.d/sshd", "can be changed by others"),
+        ("a folder of others", "chmod 777 /etc/pam.d", "can be changed by others"),
+    ];
+    for (what, breakage, why) in table {
+        let world = debian();
+        world.admin(&["init", "--yes"]).ok();
+        world.run(&["sh", "-c", breakage]).ok();
+        let before = text(&world, PAM_SSHD);
+        let ran = write(&world).expect(3);
+        assert!(ran.stdout.contains(why), "{what}: {}", ran.stdout);
+        assert_eq!(text(&world, PAM_SSHD), before, "{what}");
+        assert!(!world.path(DROP_IN).exists(), "{what}");
+    }
+}
+
+#[test]
+fn a_read_only_disk_is_told() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    world
+        .run(&["sh", "-c", "mount --bind /etc/pam.d /etc/pam.d && mount -o remount,bind,ro /etc/pam.d"])
+        .ok();
+    expect_left(&world, "read-only", "Read-only file system");
+}
+
+#[test]
+fn without_a_module_that_loads_nothing_is_written() {
+    let find = "$(find /usr/lib -name pam_twofa.so)";
+    let table = [
+        ("missing", format!("rm {find}"), "is missing"),
+        ("no library", format!("echo junk >{find}"), "does not load"),
+        ("another's", format!("chmod 666 {find}"), "can be changed by others"),
+        ("no helper", "rm /usr/libexec/twofa/twofa-helper".to_owned(), "could not be tried"),
+    ];
+    for (what, breakage, why) in table {
+        let world = debian();
+        world.admin(&["init", "--yes"]).ok();
+        world.run(&["sh", "-c", &breakage]).ok();
+        expect_left(&world, what, why);
+    }
+}
+
+#[test]
+fn another_policy_or_an_enforced_one_writes_nothing() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    world.enroll("alice");
+    let before = files(&world);
+    world.admin(&["policy", "enable", "--force"]).ok();
+    expect_left(&world, "enforced", "twofa-admin policy set mode=off");
+    world.admin(&["policy", "set", "mode=off"]).ok();
+    world.run(&["cp", "/etc/twofa/twofa.toml", "/etc/twofa/other.toml"]).ok();
+    let ran = world.run(&[&WRITE[..], &["--conf", "/etc/twofa/other.toml"]].concat()).expect(3);
+    assert!(ran.stdout.contains("another policy"), "{}", ran.stdout);
+    assert_eq!(files(&world), before);
+}
+
+// sshd
+
+#[test]
+fn a_drop_in_that_would_not_work_is_not_left_there() {
+    let site = "/etc/ssh/sshd_config.d/00-site.conf";
+    let table = [
+        ("no folder", CONFIG, "Port 22\n", "does not include /etc/ssh/sshd_config.d"),
+        (
+            "too late",
+            CONFIG,
+            "UsePAM yes\nInclude /etc/ssh/sshd_config.d/*.conf\n",
+            "line 1 of /etc/ssh/sshd_config",
+        ),
+        ("in a Match", CONFIG, "Match User bob\nInclude /etc/ssh/sshd_config.d/*.conf\n", "line 1 of"),
+        (
+            "broken before",
+            CONFIG,
+            "Include /etc/ssh/sshd_config.d/*.conf\nNonsense yes\n",
+            "`sshd -t` fails already",
+        ),
+        // What is read before ours wins, and then nothing satisfies the methods.
+        ("not satisfied", site, "KbdInteractiveAuthentication no\n", "is taken back: with it,"),
+        ("no effect", site, "AuthenticationMethods publickey\n", "has no effect"),
+        // The doctor's word: alice has no way in left.
+        ("locked out", site, "Match User alice\nAuthenticationMethods password\n", "is taken back: with it,"),
+        ("there already", DROP_IN, "UsePAM yes\n", "is there already, and says something else"),
+    ];
+    for (what, path, config, why) in table {
+        let world = debian();
+        world.admin(&["init", "--yes"]).ok();
+        world.write(path, config);
+        let before = world.run(&["sh", "-c", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*"]).stdout;
+        let ran = write(&world).expect(3);
+        assert!(ran.stdout.contains(why), "{what}: {}", ran.stdout);
+        let after = world.run(&["sh", "-c", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*"]).stdout;
+        assert_eq!(after, before, "{what}");
+        // What to do instead.
+        assert!(ran.stdout.contains("    AuthenticationMethods publickey,keyboard-interactive"), "{what}");
+    }
+}
+
+/// sshd answers for root with junk unless root may log in by password: that begins with the drop-in, in every mode.
+#[test]
+fn root_is_told_of_the_own_lockout() {
+    let world = debian().authorize_key(&["root"]);
+    let ran = write(&world).ok();
+    assert!(ran.contains("NOTE: from the reload on, sshd refuses root's codes"), "{ran}");
+}
+
+// Accidents
+
+#[test]
+fn backups_are_never_overwritten() {
+    let world = debian();
+    for name in ["sshd.twofa-backup", "sshd.twofa-backup.2"] {
+        world.write(&format!("/etc/pam.d/{name}"), "precious\n");
+    }
+    let before = text(&world, PAM_SSHD);
+    let ran = write(&world).ok();
+    assert!(ran.contains("/etc/pam.d/sshd.twofa-backup.3"), "{ran}");
+    assert_eq!(text(&world, "/etc/pam.d/sshd.twofa-backup.3"), before);
+    assert_eq!(text(&world, "/etc/pam.d/sshd.twofa-backup"), "precious\n");
+    let told = world.run(&UNDO).ok();
+    assert!(told.contains("sshd.twofa-backup.2 is something else, and stays"), "{told}");
+    assert!(!world.path("/etc/pam.d/sshd.twofa-backup.3").exists());
+}
+
+/// Killed at each of the calls that change a folder, with `strace` of the machine: each file is the old or the new one.
+#[test]
+fn a_kill_leaves_whole_files() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    let paths = [PAM_SSHD, PAM_LOGIN, DROP_IN];
+    let contents = || paths.map(|path| fs::read_to_string(world.path(path)).ok());
+    let old = contents();
+    write(&world).ok();
+    let new = contents();
+    world.run(&UNDO).expect(0);
+    assert_eq!(contents(), old);
+    let mut states = Vec::new();
+    for call in ["rename", "linkat", "fsync", "unlink"] {
+        for nth in 1..200 {
+            let killed = killed_at(&world, call, nth);
+            let now = contents();
+            for ((path, now), (old, new)) in paths.iter().zip(&now).zip(old.iter().zip(&new)) {
+                assert!(now == old || now == new, "{path} after {call} {nth}:\n{now:?}");
+            }
+            states.push(now);
+            world.run(&UNDO);
+            world.run(&["sh", "-c", "rm -f /etc/pam.d/*.twofa-backup*"]).ok();
+            assert_eq!(contents(), old, "{call} {nth}");
+            if !killed {
+                break;
+            }
+        }
+    }
+    // It was really killed in between.
+    assert!(states.iter().any(|state| state[0] == new[0] && state[1] == old[1]));
+    assert!(states.iter().any(|state| state[1] == new[1] && state[2] == old[2]));
+}
+
+/// Whether `init` was killed at the nth of these calls before it was done.
+fn killed_at(world: &World, call: &str, nth: usize) -> bool {
+    let inside = world.command(WRITE[0]);
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")])
+        .arg(inside.get_program())
+        .args(inside.get_args())
+        .args(&WRITE[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("strace");
+    status.code() != Some(0)
+}
