@@ -28,16 +28,7 @@ impl Proven {
     /// Whether the mark is stored.
     #[must_use]
     pub(crate) fn remember(pamh: &mut PamHandle, user: &str, verdict: Verdict) -> bool {
-        let by_factor = matches!(
-            verdict,
-            Verdict::Admit(
-                Admission::App { .. }
-                    | Admission::Sent { .. }
-                    | Admission::Key { .. }
-                    | Admission::SshKey { .. }
-                    | Admission::Recovery { .. }
-            )
-        );
+        let by_factor = matches!(&verdict, Verdict::Admit(admission) if admission.is_by_factor());
         let enrolment = match verdict {
             Verdict::Admit(Admission::SettingUp { enrolment, .. }) => Some(*enrolment),
             _ => None,

@@ -3,6 +3,7 @@
 use crate::context::accounts;
 use crate::error::Error;
 use crate::{missing, when};
+use twofa::admin::{Standing, Standings};
 use twofa::config::Config;
 use twofa::message::rfc3339;
 use twofa::policy::Mode;
@@ -20,11 +21,10 @@ pub(crate) fn administrators(config: &Config) -> Result<Vec<(String, u32)>, Erro
     let groups: Vec<&str> = GROUPS.into_iter().filter(has).collect();
     let store = Store::open(&config.store)?;
     let (accounts, _) = accounts(config, &store)?;
+    let standings = Standings::new(&config.policy, &accounts, system::now());
     let mut found = Vec::new();
     for user in missing::covered(&config.policy)? {
-        let enrolled = accounts.iter().any(|account| {
-            account.uid == user.uid && account.user == user.user && !account.methods.is_empty()
-        });
+        let enrolled = standings.of(&user) == Standing::Enrolled;
         let known = system::user(&user.user, groups.iter().copied())?;
         let administrates = user.uid == 0 || known.is_some_and(|known| !known.groups.is_empty());
         if enrolled && administrates {

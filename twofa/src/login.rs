@@ -262,6 +262,11 @@ impl<'a> Login<'a> {
             return self.refuse(Refusal::NoFactor);
         }
         self.bypass = bypass;
+        self.meet_enrolled(account, &state, methods, now)
+    }
+
+    /// Somebody with a factor, or a bypass: known by the key that sshd accepted, or asked.
+    fn meet_enrolled(&mut self, mut account: Account, state: &State, methods: Vec<Method>, now: u64) -> Step {
         if methods.contains(&Method::Key)
             && let Some(key) =
                 account.factors.ssh_keys.iter().find(|own| self.request.ssh_keys.contains(&own.key))
@@ -271,7 +276,6 @@ impl<'a> Login<'a> {
             self.subject = Subject::Enrolled(Box::new(account));
             return self.prove(Proof::SshKey, admission);
         }
-        let mut account = account;
         if methods.is_empty() {
             // Recovery codes stand in for a factor that is there.
             account.factors.recovery = None;
@@ -285,7 +289,7 @@ impl<'a> Login<'a> {
         });
         self.subject = Subject::Enrolled(Box::new(account));
         match lock {
-            None => match self.trusted(&state, now) {
+            None => match self.trusted(state, now) {
                 Some((proof, admission)) => self.prove(proof, admission),
                 None => self.begin_asking(now),
             },
@@ -380,8 +384,7 @@ impl<'a> Login<'a> {
         if let Subject::Decoy(..) = self.subject {
             return self.refuse(Refusal::Unavailable);
         }
-        let keeps = !matches!(admission, Admission::Trusted { .. } | Admission::Bypass { .. });
-        if keeps && !self.request.processes.is_empty() {
+        if admission.is_by_factor() && !self.request.processes.is_empty() {
             self.stage = Stage::Opening(admission, Box::new(state.clone()));
             return Step::Commit(Change::Open(self.request.processes.clone()));
         }

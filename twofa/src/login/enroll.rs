@@ -2,9 +2,8 @@
 //! login stays what it was without: let in for the time being. Nothing is kept before the whole login is through.
 
 use super::answer::MAX_WORDS;
-use super::sent::Live;
-use super::{Admission, AppToScan, Delivery, Event, Login, Notice, Prompt, Refusal, Step};
-use crate::account::{Change, Conflict, Enrolment, NewApp, NewPhone, SENT_TRIES};
+use super::{Admission, AppToScan, Event, Login, Notice, Prompt, Refusal, Step};
+use crate::account::{Change, Conflict, Enrolment, NewApp, NewPhone};
 use crate::code::{self, Answer, Word};
 use crate::contact::Number;
 use crate::policy::{Method, Mode, Recipient};
@@ -260,34 +259,16 @@ impl Login<'_> {
     }
 
     fn count_new(&mut self, number: Number, set_up: Box<SetUp>) -> Step {
-        let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
-        let change = Change::Send {
-            tag: self.seed.sent_tag(self.sent),
-            valid_for,
-            source: self.source(),
-            number: Some(number.clone()),
-            earlier: self.sent,
-        };
+        let change = self.next_code(Method::Sms, Some(number.clone()));
         self.stage = super::Stage::SettingUp(Stage::Counting(number), set_up);
         Step::Commit(change)
     }
 
     fn deliver_new(&mut self, number: Number, set_up: Box<SetUp>, now: u64) -> Step {
-        let count = self.sent;
-        self.sent = count.saturating_add(1);
-        self.last_sent = Some(now);
-        self.live = Some(Live { method: Method::Sms, number: count, tries: SENT_TRIES });
-        let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
+        let live = self.take_code(Method::Sms, now);
         let to = Recipient::Phone(number.clone());
         self.stage = super::Stage::SettingUp(Stage::Delivering(number), set_up);
-        Step::Deliver(Delivery {
-            method: Method::Sms,
-            to,
-            code: self.seed.sent_code(count),
-            enrolls: true,
-            until: now.saturating_add(valid_for),
-            id: self.seed.message_id(count),
-        })
+        Step::Deliver(self.delivery(live, to, true, now))
     }
 
     fn confirm(&mut self, number: Number, typed: &str, mut set_up: Box<SetUp>, now: u64) -> Step {
@@ -296,7 +277,7 @@ impl Login<'_> {
             (Some(live), Answer::Code(digits)) => self.is_sent(live, digits),
             _ => None,
         };
-        let valid_for = self.policy.channel(Method::Sms).map_or(0, |channel| channel.valid_for);
+        let valid_for = self.valid_for(Method::Sms);
         let is_late = self.last_sent.is_none_or(|sent| now >= sent.saturating_add(valid_for));
         match tag {
             Some(_) if is_late => self.once_more(Stage::NumberCode(number), set_up, Notice::Expired),

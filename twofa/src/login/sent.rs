@@ -3,6 +3,7 @@
 use super::{Admission, Delivery, Login, Notice, Prompt, Refusal, Stage, Step, Subject};
 use crate::account::{Change, Conflict, Proof, SENT_TRIES};
 use crate::code::{SENT_DIGITS, Tag};
+use crate::contact::Number;
 use crate::policy::{Method, Recipient};
 use subtle::ConstantTimeEq;
 
@@ -36,40 +37,59 @@ impl Login<'_> {
         if wait > 0 && self.sent < limits.login {
             return self.too_soon(method, wait, false);
         }
-        let Some(channel) = self.policy.channel(method) else {
+        if self.policy.channel(method).is_none() {
             return self.refuse(Refusal::Unavailable);
-        };
+        }
         let number = match self.recipient(method) {
             Some(Recipient::Phone(number)) => Some(number),
             _ => None,
         };
         self.stage = Stage::Counting(method);
-        Step::Commit(Change::Send {
+        Step::Commit(self.next_code(method, number))
+    }
+
+    /// What counts the next code of this login.
+    pub(super) fn next_code(&self, method: Method, number: Option<Number>) -> Change {
+        Change::Send {
             tag: self.seed.sent_tag(self.sent),
-            valid_for: channel.valid_for,
+            valid_for: self.valid_for(method),
             source: self.source(),
             number,
             earlier: self.sent,
-        })
+        }
+    }
+
+    /// The code that was counted: the one that may be typed from now on.
+    pub(super) fn take_code(&mut self, method: Method, now: u64) -> Live {
+        let live = Live { method, number: self.sent, tries: SENT_TRIES };
+        self.sent = self.sent.saturating_add(1);
+        self.last_sent = Some(now);
+        self.live = Some(live);
+        live
+    }
+
+    pub(super) fn delivery(&self, live: Live, to: Recipient, enrolls: bool, now: u64) -> Delivery {
+        Delivery {
+            method: live.method,
+            to,
+            code: self.seed.sent_code(live.number),
+            enrolls,
+            until: now.saturating_add(self.valid_for(live.method)),
+            id: self.seed.message_id(live.number),
+        }
+    }
+
+    /// In seconds.
+    pub(super) fn valid_for(&self, method: Method) -> u64 {
+        self.policy.channel(method).map_or(0, |channel| channel.valid_for)
     }
 
     pub(super) fn deliver(&mut self, method: Method, now: u64) -> Step {
-        let number = self.sent;
-        self.sent = number.saturating_add(1);
-        self.last_sent = Some(now);
-        self.live = Some(Live { method, number, tries: SENT_TRIES });
-        let valid_for = self.policy.channel(method).map_or(0, |channel| channel.valid_for);
+        let live = self.take_code(method, now);
         match self.recipient(method) {
             Some(to) => {
                 self.stage = Stage::Delivering(method);
-                Step::Deliver(Delivery {
-                    method,
-                    to,
-                    code: self.seed.sent_code(number),
-                    enrolls: false,
-                    until: now.saturating_add(valid_for),
-                    id: self.seed.message_id(number),
-                })
+                Step::Deliver(self.delivery(live, to, false, now))
             }
             None => self.ask_for_sent(method, None),
         }

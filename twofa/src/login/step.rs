@@ -271,6 +271,19 @@ pub enum Admission {
     Observed(Refusal),
 }
 
+impl Admission {
+    /// Whether the user proved a factor of their own in this very login.
+    pub fn is_by_factor(&self) -> bool {
+        match self {
+            Self::App { .. } | Self::Recovery { .. } | Self::Sent { .. } => true,
+            Self::Key { .. } | Self::SshKey { .. } => true,
+            Self::NotYet { .. } | Self::Grace { .. } | Self::SettingUp { .. } | Self::Bypass { .. } => false,
+            Self::Session | Self::Trusted { .. } | Self::Proven | Self::Inside => false,
+            Self::Exempt { .. } | Self::Off | Self::Observed(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     UnknownUser,
