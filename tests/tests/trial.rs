@@ -465,7 +465,7 @@ fn a_bypass_opens_one_login_of_one_user() {
     let code = bypass(&world, second, "carol", "1h");
     let other = bypass(&world, second, "bob", "1h");
     let until = rfc3339(second + 3600);
-    let opened = format!("BYPASS opened for carol until={until} reason=\"lost phone, ticket 4711\" by=root");
+    let opened = format!("BYPASS-OPENED carol what=\"until {until}: lost phone, ticket 4711\" by=root");
     let line = world.log.expect(&opened);
     assert!(line.starts_with("<81>") && !line.contains(&code), "{line}");
     let shown = format!("until {}: lost phone, ticket 4711", to_the_minute(second + 3600));
@@ -548,7 +548,7 @@ fn a_bypass_ends() {
         // When it is taken back.
         let code = bypass(&world, second + 7200, user, "1h");
         world.at(second + 7200).admin(&["user", "bypass", user, "--revoke"]).ok();
-        world.log.expect(&format!("BYPASS closed for {user} by=root"));
+        world.log.expect(&format!("BYPASS-CLOSED {user} by=root"));
         assert!(!is_in(user, second + 7200, &code), "{user}");
         assert!(!world.at(second + 7200).admin(&["status"]).stdout.contains("BYPASS"));
         // With the next one, and with a reset.

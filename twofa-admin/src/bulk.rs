@@ -2,7 +2,7 @@
 
 use crate::cli::{How, ListFormat};
 use crate::contacts::Contacts;
-use crate::context::{Context, reachable};
+use crate::context::{Context, ascii_json, reachable};
 use crate::csv;
 use crate::error::Error;
 use crate::import::{Fault, Owner, Source, Verdict, people, read_whole, refuse_json_dialogue};
@@ -430,8 +430,7 @@ pub(crate) fn export(context: &mut Context, format: Option<ListFormat>) -> Resul
             .iter()
             .map(|account| json!({ "user": account.user, "phone": phone(account), "email": emails(account) }))
             .collect();
-        let text = serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?;
-        context.terminal.say(&text)?;
+        context.terminal.say(&ascii_json(&rows)?)?;
     } else {
         let row = |account: &Account| {
             csv::line(&[&account.user, &phone(account).unwrap_or_default(), &emails(account).join(" ")])

@@ -50,8 +50,13 @@ impl Context {
         let mut log = Log::new("twofa-admin", "admin");
         log.keep(store::trail(config));
         let level = if event.starts_with("bypass") { Level::Alert } else { Level::Notice };
-        let (name, detail) = (log::escape(user), log::quote(what));
-        log.write(level, &format!("{event} {name} what={detail} by={}", log::escape(&by)));
+        // What an administrator should look for stands out among the rest.
+        let title = if level == Level::Alert { event.to_ascii_uppercase() } else { event.into() };
+        let mut line = format!("{title} {}", log::escape(user));
+        if !what.is_empty() {
+            line.push_str(&format!(" what={}", log::quote(what)));
+        }
+        log.write(level, &format!("{line} by={}", log::escape(&by)));
         let who = Who { user, ..Who::default() };
         log.record(event, &who, vec![("what", what.into()), ("by", by)]);
     }
@@ -97,12 +102,27 @@ impl Context {
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Error> {
         let text = if self.json {
-            serde_json::to_string_pretty(report).map_err(std::io::Error::from)?
+            ascii_json(report)?
         } else {
             text(report)
         };
         self.terminal.say(&text)
     }
+}
+
+/// JSON in ASCII alone: what was typed as a name at some login moves no terminal.
+pub(crate) fn ascii_json<T: Serialize>(report: &T) -> Result<String, Error> {
+    let text = serde_json::to_string_pretty(report).map_err(std::io::Error::from)?;
+    let mut ascii = String::with_capacity(text.len());
+    // What is not plain ASCII can only be inside a string, where such an escape means the same.
+    for character in text.chars() {
+        if character == '\n' || matches!(character, ' '..='~') {
+            ascii.push(character);
+        } else {
+            ascii.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    Ok(ascii)
 }
 
 /// Somebody who can be told at the addresses of both.
