@@ -128,8 +128,14 @@ fn run(cli: Cli) -> Result<Outcome, Error> {
 
 /// In memory first: a reader that goes away is an error, and no panic.
 fn complete(shell: clap_complete::Shell) -> Result<Outcome, Error> {
+    let all = Cli::command();
+    // The generators offer what is hidden too.
+    let mut shown = clap::Command::new("twofa-admin")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "twofa-admin", &mut script);
+    clap_complete::generate(shell, &mut shown, "twofa-admin", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(Outcome::Done)
 }
