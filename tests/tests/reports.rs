@@ -344,7 +344,7 @@ fn completions_are_scripts_of_their_shells() {
         }
     }
     let complete = format!(
-        "set -eu; . {}; COMP_WORDS=(twofa-admin user by); COMP_CWORD=2; _twofa-admin twofa-admin by user; echo \"${{COMPREPLY[*]}}\"",
+        "set -eu; . {}; COMP_WORDS=(twofa-admin user by); COMP_CWORD=2; _twofa__admin twofa-admin by user; echo \"${{COMPREPLY[*]}}\"",
         site.path("completion.bash").display()
     );
     let output = Command::new("bash").args(["-c", &complete]).output().unwrap();

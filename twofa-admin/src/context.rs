@@ -101,11 +101,7 @@ impl Context {
         report: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Error> {
-        let text = if self.json {
-            ascii_json(report)?
-        } else {
-            text(report)
-        };
+        let text = if self.json { ascii_json(report)? } else { text(report) };
         self.terminal.say(&text)
     }
 }

@@ -446,7 +446,11 @@ mod tests {
         assert!(lines[0].starts_with(&begin), "{}", lines[0]);
         assert_eq!(site.audit().verify().unwrap(), Verified { lines: 5, faults: vec![], torn: 0 });
         let mut read = vec![];
-        site.audit().read(|line| read.push(line.to_string()) == ()).unwrap();
+        let mut keep = |line: &str| {
+            read.push(line.to_string());
+            true
+        };
+        site.audit().read(&mut keep).unwrap();
         assert_eq!(read, lines);
     }
 
