@@ -136,6 +136,8 @@ fn complete(shell: clap_complete::Shell) -> Result<Outcome, Error> {
         .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut shown, "twofa-admin", &mut script);
-    std::io::stdout().write_all(&script)?;
+    // For bash, clap_complete 4.6 writes the hyphen of our name in two ways, and would complete no subcommand.
+    let script = String::from_utf8_lossy(&script).replace("twofa__subcmd__admin__", "twofa__admin__");
+    std::io::stdout().write_all(script.as_bytes())?;
     Ok(Outcome::Done)
 }

@@ -42,7 +42,7 @@ pub(crate) fn go_on() -> Option<ExitCode> {
     };
     // From here on the module is none of our concern; it may have gone already.
     drop(socket);
-    let _ = File::open("/dev/null").map(|null| dup2_stdin(null));
+    let _ = File::open("/dev/null").map(dup2_stdin);
     send_all(&batch, &jobs, &Log::new("twofa-helper", "notice"));
     Some(ExitCode::SUCCESS)
 }
