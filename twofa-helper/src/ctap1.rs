@@ -42,10 +42,12 @@ impl Key {
     }
 
     fn touch(&mut self, touch: &Touch) -> Result<Answer, Answer> {
-        let (old, new): (Vec<&Credential>, Vec<&Credential>) = touch
-            .candidates()
-            .map(|(_, credential)| credential)
-            .partition(|credential| credential.protocol == Protocol::U2f);
+        // Software that speaks CTAP2 keeps what a U2F key gave it as a credential of its own kind.
+        let is_of_u2f = |credential: &&Credential| {
+            credential.protocol == Protocol::U2f || !self.is_capable_of_ctap2() && credential.is_for_u2f()
+        };
+        let (old, new): (Vec<&Credential>, Vec<&Credential>) =
+            touch.candidates().map(|(_, credential)| credential).partition(is_of_u2f);
         if self.is_capable_of_ctap1() {
             for credential in old {
                 if self.has(&touch.rp_id, &touch.challenge, &credential.id)? {

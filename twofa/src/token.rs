@@ -46,14 +46,14 @@ pub enum Protocol {
 impl Credential {
     /// Whether there can be such a credential.
     pub fn is_valid(&self) -> bool {
-        let fits = match self.protocol {
-            Protocol::U2f => {
-                self.id.len() <= MAX_HANDLE && matches!(self.public, PublicKey::Es256(_)) && !self.verify
-            }
-            Protocol::Fido2 => true,
-        };
+        let fits = self.protocol == Protocol::Fido2 || self.is_for_u2f();
         let id = (1..=MAX_ID).contains(&self.id.len());
         fits && id && is_rp_id(&self.rp_id) && self.public.is_valid()
+    }
+
+    /// Whether a key that knows only U2F can have it: also one that was made by way of CTAP2 (CTAP 2.0, 7.2).
+    pub fn is_for_u2f(&self) -> bool {
+        self.id.len() <= MAX_HANDLE && matches!(self.public, PublicKey::Es256(_)) && !self.verify
     }
 }
 

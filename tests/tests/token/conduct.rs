@@ -2,7 +2,7 @@
 
 use super::*;
 use twofa::code::Secret;
-use twofa::token::Protocol;
+use twofa::token::{Protocol, PublicKey};
 use twofa_tests::u2fkey::Conduct;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -33,6 +33,25 @@ fn a_touch_of_an_enrolled_key_is_proven() {
     // A key that answers for a handle of another: its signature is still its own.
     let foreign = Credential { public: Key::plug_in(Conduct::Mute).credential(RP).public, ..stranger };
     assert_eq!(site.touch(&[foreign], 10, SOON), lied("its signature is not right"));
+}
+
+/// What pam_u2f keeps of a key that knows only U2F looks like any of its credentials.
+#[test]
+fn a_u2f_key_is_asked_for_what_was_made_by_way_of_ctap2() {
+    let key = Key::plug_in(Conduct::Right);
+    let newer = Credential { protocol: Protocol::Fido2, ..key.credential(RP) };
+    let site = Site::new(&[&key]);
+    assert_eq!(site.touch(std::slice::from_ref(&newer), 10, SOON), signed(0));
+    // It can give no PIN, and its handles and keys are of one kind.
+    let verified = Credential { verify: true, ..newer.clone() };
+    let long = Credential { id: vec![7; 256], ..newer.clone() };
+    let public = PublicKey::Ed25519(vec![1; 32]);
+    let other = Credential { public, ..newer.clone() };
+    assert_eq!(site.touch(&[verified, long, other], 10, SOON), words(&Touched::NotEnrolled));
+    // A key that knows more is asked in the way that the credential was made.
+    let both = Key::plug_in(Conduct::Ctap2);
+    let newer = Credential { protocol: Protocol::Fido2, ..both.credential(RP) };
+    assert_eq!(Site::new(&[&both]).touch(&[newer], 5, seconds(8)), failed("it cannot be opened"));
 }
 
 #[test]

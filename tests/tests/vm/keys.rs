@@ -49,6 +49,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_pin_that_is_blocked", a_pin_that_is_blocked),
     ("a_policy_that_asks_for_a_pin", a_policy_that_asks_for_a_pin),
     ("a_u2f_key", a_u2f_key),
+    ("a_key_of_pam_u2f", |vm| a_key_of_pam_u2f(vm, "")),
+    ("a_u2f_key_of_pam_u2f", |vm| a_key_of_pam_u2f(vm, "--u2f-only")),
     ("not_asked_for_from_afar", not_asked_for_from_afar),
     ("another_relying_party", another_relying_party),
     ("a_touch_is_no_guess", a_touch_is_no_guess),
@@ -432,6 +434,22 @@ fn not_asked_for_from_afar(vm: &mut Vm) {
     ssh.expect("Verification code");
     assert!(!ssh.screen().contains("Touch") && !ssh.screen().contains("logged-in"), "{}", ssh.shown());
     log_in(vm);
+}
+
+/// Registered by pam_u2f's own tool, and brought along by an import.
+fn a_key_of_pam_u2f(vm: &mut Vm, options: &str) {
+    vm.unplug("blue");
+    vm.plug("brought", options);
+    let mapping = vm.ok("pamu2fcfg -u alice -o pam://guest -i pam://guest | tee /etc/u2f_mappings");
+    assert!(mapping.starts_with("alice:"), "{mapping}");
+    vm.ok("twofa-admin policy set --force key.rp_id=pam://guest");
+    let said = vm.ok("twofa-admin import u2f /etc/u2f_mappings --origin pam://guest --yes");
+    assert!(said.contains("taken"), "{said}");
+    log_in(vm);
+    expect_log(vm, "accepted key for alice on /dev/ttyS0 label=u2f-1");
+    vm.mode("brought", "deny");
+    password(vm, "alice");
+    vm.console().expect("The security key was not touched.");
 }
 
 fn another_relying_party(vm: &mut Vm) {
