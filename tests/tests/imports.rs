@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use twofa::account::MAX_APPS;
 use twofa::token::PublicKey;
 use twofa_tests::driver::code;
 use twofa_tests::setup::{CODE_PROMPT, PASSWORD_AND_CODE, PASSWORD_PROMPT, POLICY};
@@ -195,6 +196,10 @@ fn security_keys_come_along_once_the_policy_names_their_origin() {
     assert_eq!(accounts(&world), "[]\n");
 
     world.admin(&["policy", "set", "key.rp_id=pam://Server.example"]).ok();
+    world.admin(&["policy", "set", "key.pin=true"]).ok();
+    let refused = world.admin(&import).expect(3);
+    assert_eq!(row(&refused.stdout, "alice"), "alice 1 u2f REFUSED made without a PIN");
+    world.admin(&["policy", "set", "key.pin=false"]).ok();
     let json = world.admin(&[&import[..], &["--json"]].concat()).ok();
     for part in [r#""changed": true"#, r#""result": "taken""#, r#""line": 1"#, r#""user": "alice""#] {
         assert!(json.contains(part), "{json}");
@@ -406,6 +411,134 @@ fn a_number_of_two_users_is_to_be_meant() {
     world.write("/root/users.csv", "user,phone\nbob,+48601000456\nalice,+48600000123\n");
     let ran = world.admin(&["user", "import", "/root/users.csv", "--yes"]).ok();
     assert!(ran.contains("2 taken, 0 already so, 0 refused"), "{ran}");
+}
+
+/// Who is refused another number keeps the old one, which nobody else gets unknowingly.
+#[test]
+fn a_number_that_is_kept_after_all_is_not_given_away() {
+    let world = office().user("carol", "pw-carol");
+    let import = |lines: &str| {
+        world.write("/root/users.csv", &format!("user,phone,email\n{lines}"));
+        world.admin(&["user", "import", "/root/users.csv", "--yes"])
+    };
+    import("alice,+48600000001,\nbob,+48600000002,\ncarol,+48600000003,\n").ok();
+    let before = accounts(&world);
+    for lines in [
+        // No such address; and bob then keeps what carol would get.
+        "alice,+48600000004,no address\nbob,+48600000001,\ncarol,+48600000002,\n",
+        "carol,+48600000002,\nbob,+48600000001,\nalice,+48600000004,no address\n",
+        "alice,,\nalice,+48600000004,\nbob,+48600000001,\n",
+    ] {
+        let ran = import(lines).expect(3);
+        assert!(
+            row(&ran.stdout, "bob  ").ends_with("REFUSED this is the number of alice; --shared-ok if so"),
+            "{}",
+            ran.stdout
+        );
+        assert_eq!(accounts(&world), before, "{lines}");
+    }
+}
+
+/// The other module goes on while the question is on the screen, and so do administrators.
+#[test]
+fn what_happens_before_the_answer_counts() {
+    let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");
+    let path = "/root/state";
+    let import = |user: &str, words: &[&str], question: &str| {
+        let mut terminal = world.terminal(
+            &[&["twofa-admin", "import", "google-authenticator", path, "--user", user], words].concat(),
+        );
+        terminal.expect(question);
+        terminal
+    };
+    let write = |secret: &str, used: &str| {
+        world.write(path, &format!("{secret}\n\" DISALLOW_REUSE {used}\n\" TOTP_AUTH\n"));
+    };
+    let app = App::new(&secret_of("alice"));
+    write(&secret_of("alice"), "");
+    let mut terminal = import("alice", &[], "Take over 1 factor of 1 user?");
+    write(&secret_of("alice"), &(twofa::system::now() / 30 + 1).to_string());
+    terminal.send_line("y");
+    assert_eq!(terminal.end(), 0);
+    let mut used = login(&world, "alice", CODE_PROMPT);
+    used.send_line(&app.current());
+    used.expect(USED);
+
+    let mut terminal = import("alice", &["--remove-source"], "Remove what was taken over before");
+    world.admin(&["user", "reset", "alice", "--yes"]).ok();
+    terminal.send_line("y");
+    terminal.expect("changed before the answer came");
+    assert_eq!(terminal.end(), 1);
+    assert!(world.path(path).exists());
+
+    write(&secret_of("bob"), "");
+    let mut terminal = import("bob", &[], "Take over 1 factor of 1 user?");
+    write("GEZDGNBVGY3TQOJQ", "");
+    terminal.send_line("y");
+    terminal.expect("changed before the answer came");
+    assert_eq!(terminal.end(), 1);
+    assert!(!accounts(&world).contains("bob"));
+}
+
+/// A secret twice is one app; in another shape it would make two codes of one.
+#[test]
+fn a_secret_twice_is_no_second_login() {
+    let world = office().stack("sshd", PASSWORD_AND_CODE).start_sshd("");
+    let key: String = code::base32(&secret_of("alice")).iter().map(|b| format!("{b:02x}")).collect();
+    let file = "/etc/users.oath";
+    world.write(
+        file,
+        &format!("HOTP/T30 alice - {key} 0 123456 2020-01-01T00:00:00L\nHOTP/T30 alice - {key}\nHOTP/T30/8 alice - {key}\n"),
+    );
+    world.run(&["chgrp", "daemon", file]).ok();
+    world.run(&["chmod", "640", file]).ok();
+    let ran = world.admin(&["import", "oath", file, "--yes", "--remove-source"]).expect(3);
+    assert_eq!(row(&ran.stdout, "alice  1"), "alice 1 oath-1 taken 6 digits, 30 s, SHA1");
+    assert_eq!(row(&ran.stdout, "alice  2"), "alice 2 oath-1 already this secret is enrolled");
+    assert_eq!(
+        row(&ran.stdout, "alice  3"),
+        "alice 3 oath REFUSED this secret is enrolled otherwise, as oath-1"
+    );
+    let left = fs::read_to_string(world.path(file)).unwrap();
+    assert_eq!(left, format!("HOTP/T30/8 alice - {key}\n"));
+    assert_eq!(world.run(&["stat", "-c", "%U %G %a", file]).ok(), "root daemon 640\n");
+    let mut used = login(&world, "alice", CODE_PROMPT);
+    used.send_line(&App::new(&secret_of("alice")).current());
+    used.expect(USED);
+}
+
+#[test]
+fn an_app_too_many_stays_where_it_is() {
+    let world = office();
+    let file = "/etc/users.oath";
+    let line = |number: usize| format!("HOTP/T30 alice - {number:040x}\n");
+    world.write(file, &(0..=MAX_APPS).map(line).collect::<String>());
+    let ran = world.admin(&["import", "oath", file, "--yes", "--remove-source"]).expect(3);
+    assert!(ran.stdout.contains(&format!("{MAX_APPS} apps are the most")), "{}", ran.stdout);
+    assert_eq!(fs::read_to_string(world.path(file)).unwrap(), line(MAX_APPS));
+}
+
+/// Of several lines of a user pam_u2f takes the last: without it an earlier one would count again.
+#[test]
+fn an_old_line_of_a_key_does_not_come_back() {
+    let world = office();
+    let file = "/etc/u2f_mappings";
+    let [lost, key] = [(); 2].map(|()| mapping("alice", &Key::plug_in(Conduct::Right)));
+    world.write(file, &format!("{lost}{key}"));
+    world.admin(&["policy", "set", "key.rp_id=pam://server"]).ok();
+    let import = |origin: &str| {
+        world.admin(&["import", "u2f", file, "--origin", origin, "--yes", "--remove-source"]).expect(3)
+    };
+    let report = import("pam://server").stdout;
+    assert_eq!(row(&report, "alice  2"), "alice 2 u2f-1 taken touched, without PIN");
+    assert_eq!(fs::read_to_string(world.path(file)).unwrap(), format!("{lost}{key}"));
+
+    // A key that is enrolled for another origin opens nothing for this one.
+    world.write(file, &key);
+    world.admin(&["policy", "set", "key.rp_id=pam://other"]).ok();
+    let report = import("pam://other").stdout;
+    assert_eq!(row(&report, "alice"), "alice 1 u2f REFUSED this key is enrolled otherwise, as u2f-1");
+    assert_eq!(fs::read_to_string(world.path(file)).unwrap(), key);
 }
 
 #[test]

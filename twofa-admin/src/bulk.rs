@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::import::{Fault, Owner, Source, Verdict, people, read_whole, refuse_json_dialogue};
 use crate::progress::Progress;
 use crate::{Outcome, table, users};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use twofa::account::{Account, Factors};
 use twofa::config::Config;
@@ -37,6 +38,8 @@ struct JsonLine {
     phone: Option<String>,
     #[serde(default)]
     email: Emails,
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +72,7 @@ struct Draft {
     account: Account,
     /// What the user has now.
     before: Factors,
+    row: usize,
     seen: Option<u64>,
 }
 
@@ -170,7 +174,7 @@ fn parse(bytes: &[u8], format: ListFormat, note: &mut dyn FnMut(String)) -> Resu
     }
     match format {
         ListFormat::Csv => from_csv(text, note),
-        ListFormat::Json => from_json(text),
+        ListFormat::Json => from_json(text, note),
     }
 }
 
@@ -194,9 +198,7 @@ fn from_csv(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Line>, Fault
         .map(String::as_str)
         .filter(|name| !["user", "phone", "email", ""].contains(name))
         .collect();
-    if !others.is_empty() {
-        note(format!("Columns that are passed over: {}", table::printable(&others.join(", "))));
-    }
+    note_others(&others, note);
     let line = |row: &csv::Row| {
         if row.cells.len() != names.len() {
             let why = format!("has {} cells, and the header {}", row.cells.len(), names.len());
@@ -215,13 +217,22 @@ fn from_csv(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Line>, Fault
     rows.iter().map(line).collect()
 }
 
-fn from_json(text: &str) -> Result<Vec<Line>, Fault> {
+fn note_others(others: &[&str], note: &mut dyn FnMut(String)) {
+    if !others.is_empty() {
+        note(format!("Columns that are passed over: {}", table::printable(&others.join(", "))));
+    }
+}
+
+fn from_json(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Line>, Fault> {
     let lines: Vec<JsonLine> = serde_json::from_str(text).map_err(|error| {
         Fault::at(
             error.line(),
             "is not as in [{\"user\": \"alice\", \"phone\": \"+48600000123\", \"email\": []}]",
         )
     })?;
+    let others: BTreeSet<&str> =
+        lines.iter().flat_map(|line| line.others.keys()).map(String::as_str).collect();
+    note_others(&others.into_iter().collect::<Vec<_>>(), note);
     let line = |(line, read): (usize, JsonLine)| Line {
         line,
         user: read.user,
@@ -240,7 +251,7 @@ struct Known<'a> {
     config: &'a Config,
     store: &'a Store,
     shared_ok: bool,
-    /// Who has a number when all is done.
+    /// Whom the list gives a number.
     numbers: HashMap<String, String>,
     /// The line of each user that was met.
     met: HashMap<&'a str, usize>,
@@ -249,17 +260,15 @@ struct Known<'a> {
 
 impl Plan {
     fn new(lines: &[Line], config: &Config, store: &Store, shared_ok: bool) -> Result<Self, Error> {
-        let given: HashMap<&str, bool> =
-            lines.iter().map(|line| (line.user.as_str(), !line.phone.is_empty())).collect();
-        let mut numbers = HashMap::new();
+        let mut held = HashMap::new();
         store.for_each(|account| {
             if let Ok((account, _)) = account
-                && given.get(account.user.as_str()) != Some(&true)
                 && let Some(phone) = account.factors.phone
             {
-                numbers.insert(phone.to.as_str().to_string(), account.user);
+                held.insert(account.user, phone.to.as_str().to_string());
             }
         })?;
+        let numbers = HashMap::new();
         let mut known =
             Known { config, store, shared_ok, numbers, met: HashMap::new(), uids: HashMap::new() };
         let mut plan = Self::default();
@@ -267,7 +276,8 @@ impl Plan {
         for line in lines {
             progress.step();
             let (phone, result, why) = match known.judge(line)? {
-                Ok((draft, why)) => {
+                Ok((mut draft, why)) => {
+                    draft.row = plan.rows.len();
                     let phone = draft.account.factors.phone.as_ref().map(|phone| phone.to.masked());
                     let is_same = why.is_empty();
                     if !is_same {
@@ -287,8 +297,39 @@ impl Plan {
                 why,
             });
         }
+        if !shared_ok {
+            plan.refuse_held(&held);
+        }
         Ok(plan)
     }
+
+    /// Refuses numbers of users who keep theirs when all is done: whoever is refused one keeps the old one, too.
+    fn refuse_held(&mut self, held: &HashMap<String, String>) {
+        let number =
+            |draft: &Draft| draft.account.factors.phone.as_ref().map(|phone| phone.to.as_str().to_string());
+        let takes =
+            |draft: &Draft| number(draft).filter(|number| held.get(&draft.account.user) != Some(number));
+        let takers =
+            self.drafts.iter().filter_map(|draft| Some((takes(draft)?, (draft.row, &draft.account.user))));
+        let mut takers: HashMap<String, (usize, &String)> = takers.collect();
+        let movers: BTreeSet<&String> = takers.values().map(|(_, user)| *user).collect();
+        let mut keepers: Vec<&String> = held.keys().filter(|user| !movers.contains(user)).collect();
+        let mut refused = BTreeSet::new();
+        while let Some(keeper) = keepers.pop() {
+            if let Some((row, taker)) = held.get(keeper).and_then(|number| takers.remove(number)) {
+                keepers.push(taker);
+                refused.insert(row);
+                if let Some(row) = self.rows.get_mut(row) {
+                    (row.phone, row.result, row.why) = (None, Verdict::Refused, number_of(keeper));
+                }
+            }
+        }
+        self.drafts.retain(|draft| !refused.contains(&draft.row));
+    }
+}
+
+fn number_of(user: &str) -> String {
+    format!("this is the number of {user}; --shared-ok if so")
 }
 
 impl Plan {
@@ -324,7 +365,7 @@ impl<'a> Known<'a> {
             if let Some(other) = self.numbers.get(number.as_str())
                 && !self.shared_ok
             {
-                return Ok(Err(format!("this is the number of {other}; --shared-ok if so")));
+                return Ok(Err(number_of(other)));
             }
             self.numbers.insert(number.as_str().to_string(), line.user.clone());
         }
@@ -335,7 +376,7 @@ impl<'a> Known<'a> {
             Some(_) if account.factors == before => String::new(),
             Some(_) => said(&before, &account.factors),
         };
-        Ok(Ok((Draft { account, before, seen }, why)))
+        Ok(Ok((Draft { account, before, row: 0, seen }, why)))
     }
 }
 
@@ -481,6 +522,18 @@ mod tests {
                 line(3, "carol", "", &["c@d.e"])
             ]
         );
+    }
+
+    #[test]
+    fn what_means_nothing_here_is_noted() {
+        for (text, format) in [
+            ("user,phnoe\na,1\n", ListFormat::Csv),
+            ("[{\"user\": \"a\"}, {\"user\": \"b\", \"phnoe\": 1}]", ListFormat::Json),
+        ] {
+            let mut notes = Vec::new();
+            parse(text.as_bytes(), format, &mut |note| notes.push(note)).unwrap();
+            assert_eq!(notes, ["Columns that are passed over: phnoe"], "{text}");
+        }
     }
 
     #[test]

@@ -84,15 +84,16 @@ fn collect(context: &Context) -> String {
     let Ok(users) = missing::covered(policy) else {
         return text;
     };
-    let now = system::now();
-    let refused = admin::refused(policy, &users, &accounts, now).len() as u64;
-    let enrolled = count(&|account| account.standing == Standing::Enrolled);
+    // Of these users alone: accounts of others, of who left or is exempt, make up for nobody.
+    let standings = admin::Standings::new(policy, &accounts, system::now());
+    let standing = |is: Standing| users.iter().filter(|user| standings.of(user) == is).count() as u64;
+    let (enrolled, refused) = (standing(Standing::Enrolled), standing(Standing::Refused));
     let covered = users.len() as u64;
     gauge(
         "users",
         "Users whom the policy asks for a second factor, by what enforcement would do now.",
         &[
-            ("{standing=\"enrolled\"}", enrolled.min(covered)),
+            ("{standing=\"enrolled\"}", enrolled),
             ("{standing=\"refused\"}", refused),
             ("{standing=\"let-in-without\"}", covered.saturating_sub(enrolled).saturating_sub(refused)),
         ],

@@ -15,7 +15,7 @@ use crate::{Outcome, table, users};
 use nix::unistd::User;
 use serde::Serialize;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ use twofa::token::{Credential, is_rp_id};
 use twofa::{system, trusted};
 use zeroize::Zeroizing;
 
+use source::CHANGED;
 pub(crate) use source::{Fault, Owner, Source, read_whole};
 
 const UNKNOWN_USE: &str = "Where nothing says which codes were used, all that would be taken now count as used: the next new one opens.";
@@ -122,7 +123,7 @@ fn app_fate(secret: Secret, shape: Shape, last: Option<u64>, advice: Option<Stri
 }
 
 /// One line of the report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Row {
     user: String,
     file: String,
@@ -137,8 +138,17 @@ struct Row {
 /// A file, and how it is rid of what was taken.
 struct Read {
     source: Source,
+    part: Part,
+}
+
+/// What of a file goes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
     /// All of it is one user's.
-    whole: bool,
+    File,
+    Line,
+    /// All lines of a user: without the last one an earlier one would count again, perhaps with a lost key.
+    User,
 }
 
 /// What was read.
@@ -174,21 +184,29 @@ struct Plan {
 pub(crate) fn run(context: &mut Context, command: ImportCommand) -> Result<Outcome, Error> {
     refuse_json_dialogue(context, command.how())?;
     let (config, mut store) = context.open()?;
-    let now = Now { time: system::now(), skew: config.policy.app.skew };
-    let order = read(command, now)?;
-    let plan = Plan::new(&order.found, &store, &config.policy)?;
+    let how = command.how();
+    let (mut order, mut plan) = look(&command, &store, &config.policy)?;
     let removable = order.remove && plan.rows.iter().any(Row::is_settled);
     let nothing = plan.drafts.is_empty() && !removable;
-    if !context.json || order.how.dry_run || nothing {
+    if !context.json || how.dry_run || nothing {
         report(context, &plan, false)?;
     }
-    if order.how.dry_run || nothing {
+    if how.dry_run || nothing {
         let why = if nothing { "There is nothing to take over." } else { "Nothing was changed." };
         context.terminal.note(why);
         return Ok(plan.outcome());
     }
     let question = question(plan.taken(), plan.drafts.len(), removable);
-    context.terminal.insist(&question, order.how.yes)?;
+    context.terminal.insist(&question, how.yes)?;
+    if !how.yes {
+        // The other module took codes until the answer came.
+        let (now_order, now_plan) = look(&command, &store, &config.policy)?;
+        if !now_plan.says_the_same(&plan) {
+            let hint = "Nothing was changed. Run the command again.";
+            return Err(Error::refused("the factors to take over changed before the answer came", hint));
+        }
+        (order, plan) = (now_order, now_plan);
+    }
     keep(context, &config, &mut store, &plan, order.origin)?;
     if context.json {
         report(context, &plan, !plan.drafts.is_empty())?;
@@ -208,32 +226,37 @@ struct Order {
     found: Found,
     /// The other module.
     origin: &'static str,
-    how: How,
     /// Whether what is taken goes from the files.
     remove: bool,
 }
 
-fn read(command: ImportCommand, now: Now) -> Result<Order, Error> {
-    let (found, origin, how, removal) = match command {
-        ImportCommand::GoogleAuthenticator { from, user, how, removal } => {
-            let found = match (from.file, from.dir, user) {
-                (Some(file), _, Some(user)) => google_file(&file, &user, now)?,
-                (_, Some(folder), _) => google_folder(&folder, now)?,
+fn look(command: &ImportCommand, store: &Store, policy: &Policy) -> Result<(Order, Plan), Error> {
+    let order = read(command, Now { time: system::now(), skew: policy.app.skew })?;
+    let plan = Plan::new(&order.found, store, policy)?;
+    Ok((order, plan))
+}
+
+fn read(command: &ImportCommand, now: Now) -> Result<Order, Error> {
+    let (found, origin, removal) = match command {
+        ImportCommand::GoogleAuthenticator { from, user, removal, .. } => {
+            let found = match (&from.file, &from.dir, user) {
+                (Some(file), _, Some(user)) => google_file(file, user, now)?,
+                (_, Some(folder), _) => google_folder(folder, now)?,
                 _ => google_homes(now)?,
             };
-            (found, "google-authenticator", how, removal)
+            (found, "google-authenticator", removal)
         }
-        ImportCommand::Oath { file, how, removal } => {
-            let found = users_file(&file, oath::MAX_FILE, |bytes| oath::parse(bytes, now))?;
-            (found, "pam_oath", how, removal)
+        ImportCommand::Oath { file, removal, .. } => {
+            let found = users_file(file, Part::Line, oath::MAX_FILE, |bytes| oath::parse(bytes, now))?;
+            (found, "pam_oath", removal)
         }
-        ImportCommand::U2f { file, origin, appid, how, removal } => {
-            let party = party(origin, appid)?;
-            let found = users_file(&file, u2f::MAX_FILE, |bytes| u2f::parse(bytes, &party))?;
-            (found, "pam_u2f", how, removal)
+        ImportCommand::U2f { file, origin, appid, removal, .. } => {
+            let party = party(origin.clone(), appid.clone())?;
+            let found = users_file(file, Part::User, u2f::MAX_FILE, |bytes| u2f::parse(bytes, &party))?;
+            (found, "pam_u2f", removal)
         }
     };
-    Ok(Order { found, origin, how, remove: removal.remove_source })
+    Ok(Order { found, origin, remove: removal.remove_source })
 }
 
 /// JSON is one report, of what was done.
@@ -297,12 +320,13 @@ fn google_file(path: &Path, user: &str, now: Now) -> Result<Found, Error> {
     let source = source.ok_or_else(|| missing(path))?;
     let entries = google::parse(&source.bytes, user, now).map_err(|fault| malformed(path, &fault))?;
     let mut found = Found::default();
-    found.add(source, true, entries);
+    found.add(source, Part::File, entries);
     Ok(found)
 }
 
 fn users_file(
     path: &Path,
+    part: Part,
     limit: u64,
     parse: impl FnOnce(&[u8]) -> Result<Vec<Entry>, Fault>,
 ) -> Result<Found, Error> {
@@ -311,7 +335,7 @@ fn users_file(
     let source = source.ok_or_else(|| missing(path))?;
     let entries = parse(&source.bytes).map_err(|fault| malformed(path, &fault))?;
     let mut found = Found::default();
-    found.add(source, false, entries);
+    found.add(source, part, entries);
     Ok(found)
 }
 
@@ -357,9 +381,9 @@ fn google_homes(now: Now) -> Result<Found, Error> {
 }
 
 impl Found {
-    fn add(&mut self, source: Source, whole: bool, entries: Vec<Entry>) {
+    fn add(&mut self, source: Source, part: Part, entries: Vec<Entry>) {
         let number = self.files.len();
-        self.files.push(Read { source, whole });
+        self.files.push(Read { source, part });
         self.entries.extend(entries.into_iter().map(|entry| (number, entry)));
     }
 
@@ -371,7 +395,7 @@ impl Found {
             Err(fault) => return self.refuse(path, user, &fault),
         };
         match google::parse(&source.bytes, user, now) {
-            Ok(entries) => self.add(source, true, entries),
+            Ok(entries) => self.add(source, Part::File, entries),
             Err(fault) => self.refuse(path, user, &fault),
         }
     }
@@ -450,6 +474,12 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Whether the same factors are taken; settings beside them change with every login elsewhere.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let factors = |plan: &Self| plan.rows.iter().filter(|row| row.is_factor).cloned().collect::<Vec<_>>();
+        factors(self) == factors(other)
+    }
+
     /// How many factors are taken.
     fn taken(&self) -> usize {
         self.rows.iter().filter(|row| row.result == Verdict::Taken).count()
@@ -491,7 +521,15 @@ impl Draft {
     ) -> Result<Judged, Error> {
         let apps = &self.account.factors.apps;
         if let Some(known) = apps.iter().find(|app| app.secret == *secret) {
-            return Ok((known.label.clone(), Verdict::Already, "this secret is enrolled".into(), None));
+            // As a second app it would make two codes of one.
+            if known.shape != shape {
+                let why = format!("this secret is enrolled otherwise, as {}", known.label);
+                return Ok((what, Verdict::Refused, why, None));
+            }
+            // Twice in the file: what was used by either line is used.
+            let (id, label) = (known.id, known.label.clone());
+            self.apps.iter_mut().filter(|(app, _)| *app == id).for_each(|(_, used)| *used = last.max(*used));
+            return Ok((label, Verdict::Already, "this secret is enrolled".into(), None));
         }
         let Some(id) = (0..MAX_APPS as u8).find(|id| apps.iter().all(|app| app.id != *id)) else {
             return Ok((what, Verdict::Refused, format!("{MAX_APPS} apps are the most"), None));
@@ -514,6 +552,11 @@ impl Draft {
     ) -> Result<Judged, Error> {
         let keys = &self.account.factors.keys;
         if let Some(known) = keys.iter().find(|key| key.credential.id == credential.id) {
+            let there = &known.credential;
+            if (&there.rp_id, &there.public) != (&credential.rp_id, &credential.public) {
+                let why = format!("this key is enrolled otherwise, as {}", known.label);
+                return Ok((what, Verdict::Refused, why, None));
+            }
             return Ok((known.label.clone(), Verdict::Already, "this key is enrolled".into(), None));
         }
         if credential.rp_id != policy.key.rp_id {
@@ -629,17 +672,25 @@ fn report(context: &mut Context, plan: &Plan, changed: bool) -> Result<(), Error
 
 /// Takes out of the files what is in the store now; what is not stays.
 fn remove_sources(context: &mut Context, found: &Found, plan: &Plan) {
+    let part = |number: usize, row: &Row| match found.files.get(number).map(|read| read.part) {
+        Some(Part::User) => (number, row.user.clone()),
+        _ => (number, row.line.to_string()),
+    };
+    let rows = || plan.files.iter().copied().zip(&plan.rows).filter(|(_, row)| row.is_factor);
+    // A line of several keys stays as long as one of them does.
+    let left = rows().filter(|(_, row)| !row.is_settled());
+    let stays: HashSet<_> = left.map(|(number, row)| part(number, row)).collect();
+    let mut goes = HashMap::<usize, HashSet<usize>>::new();
+    for (number, row) in rows().filter(|(number, row)| !stays.contains(&part(*number, row))) {
+        goes.entry(number).or_default().insert(row.line);
+    }
     for (number, read) in found.files.iter().enumerate() {
-        let rows =
-            || plan.rows.iter().zip(&plan.files).filter(|(_, file)| **file == number).map(|(row, _)| row);
-        if !rows().any(Row::is_settled) {
-            continue;
-        }
+        let Some(lines) = goes.get(&number) else { continue };
         let path = table::printable(&read.source.path.display().to_string());
-        // A line of several keys stays as long as one of them does.
-        let stays = |line: usize| rows().any(|row| row.line == line && row.is_factor && !row.is_settled());
-        let goes = |line: usize| rows().any(|row| row.line == line && row.is_settled()) && !stays(line);
-        let left = if read.whole { None } else { remaining(&read.source.bytes, goes) };
+        let left = match read.part {
+            Part::File => None,
+            _ => remaining(&read.source.bytes, |line| lines.contains(&line)),
+        };
         let removed = remove_source(&read.source, left.as_ref().map(|left| left.as_slice()));
         match removed {
             Ok(()) if left.is_some() => context.terminal.note(&format!("Removed from {path}.")),
@@ -664,17 +715,17 @@ fn remaining(bytes: &[u8], goes: impl Fn(usize) -> bool) -> Option<Zeroizing<Vec
 }
 
 fn remove_source(source: &Source, left: Option<&[u8]>) -> Result<(), String> {
-    if !source.is_as_read() {
-        return Err("was changed meanwhile".into());
-    }
     let Some(left) = left else {
-        return fs::remove_file(&source.path).map_err(|error| format!("cannot be removed: {error}"));
+        return source.remove();
     };
+    if !source.is_as_read() {
+        return Err(CHANGED.into());
+    }
     let path = std::path::absolute(&source.path).map_err(|error| error.to_string())?;
-    if source.owner != nix::unistd::geteuid().as_raw() {
+    if source.whose.uid != nix::unistd::geteuid().as_raw() {
         return Err("is not root's, so take out yourself what was taken over".into());
     }
-    trusted::replace(&path, left, source.mode).map_err(|error| format!("cannot be changed: {error}"))
+    trusted::replace_as(&path, left, &source.whose).map_err(|error| format!("cannot be changed: {error}"))
 }
 
 /// Where state files of google-authenticator are.
@@ -761,9 +812,54 @@ mod tests {
         fs::write(&copy, "one\n").unwrap();
         fs::rename(&copy, &path).unwrap();
         assert!(remove_source(&source, None).is_err(), "another file of the same text");
+        let source = read("one\n");
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        // Until the clock of the file system has gone on.
+        for _ in 0..20_000 {
+            std::os::unix::fs::FileExt::write_all_at(&file, b"two\n", 0).unwrap();
+            file.set_modified(written).unwrap();
+        }
+        assert!(remove_source(&source, None).is_err(), "what only looks as old and long as before");
         assert!(path.exists());
         remove_source(&read("one\n"), None).unwrap();
         assert!(!path.exists());
+    }
+
+    /// Its owner puts a link in place of the folder, between a look at the file and its removal.
+    #[test]
+    fn a_folder_that_is_swapped_costs_nobody_else_a_file() {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        let top = std::env::temp_dir().join(format!("twofa-swapped-{}", std::process::id()));
+        let [own, link, other] = ["own", "link", "other"].map(|name| top.join(name));
+        [&own, &other].iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
+        let _ = std::os::unix::fs::symlink(&other, &link);
+        let (theirs, done) = (other.join("state"), AtomicBool::new(false));
+        let folder = fs::File::open(&own).unwrap();
+        let always_own = format!("/proc/self/fd/{}/state", std::os::fd::AsRawFd::as_raw_fd(&folder));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    renameat2(AT_FDCWD, &own, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
+                }
+            });
+            let uid = Owner::Only(nix::unistd::geteuid().as_raw());
+            let mut lost = 0;
+            for _ in 0..2_000 {
+                fs::write(&theirs, "other\n").unwrap();
+                fs::write(&always_own, "own\n").unwrap();
+                if let Ok(Some(source)) = Source::read(&own.join("state"), uid, 100)
+                    && source.bytes.as_slice() == b"own\n"
+                {
+                    let _ = remove_source(&source, None);
+                }
+                lost += usize::from(fs::read(&theirs).is_err());
+            }
+            done.store(true, Relaxed);
+            assert_eq!(lost, 0);
+        });
+        fs::remove_dir_all(&top).unwrap();
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Files of another module, or of another system: read whole, once, and only if nobody else made them what they are.
 
-use std::fs::{self, Metadata, OpenOptions};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, fstat, fstatat, lstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use twofa::trusted;
 use zeroize::Zeroizing;
 
 /// Why a file, or a line of it, cannot be read.
@@ -46,24 +50,24 @@ pub(crate) enum Owner {
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    pub(crate) mode: u32,
-    pub(crate) owner: u32,
+    pub(crate) whose: trusted::Owner,
     seen: Seen,
 }
 
-/// What tells whether a file is still the same.
-type Seen = (u64, u64, i64, i64, u64);
+/// What tells whether a file is still the same. When it was changed, not when it was written: that can be set.
+type Seen = (u64, u64, i64, i64, i64);
 
-fn seen(metadata: &Metadata) -> Seen {
-    (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len())
+fn seen(stat: &FileStat) -> Seen {
+    (stat.st_dev, stat.st_ino, stat.st_ctime, stat.st_ctime_nsec, stat.st_size)
 }
+
+pub(super) const CHANGED: &str = "was changed meanwhile";
 
 impl Source {
     /// A missing file is `None`.
     pub(crate) fn read(path: &Path, owner: Owner, limit: u64) -> Result<Option<Self>, Fault> {
         // It may be in a folder of the user's: no link is followed, and no FIFO waited for.
-        let flags =
-            nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_NOCTTY;
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -77,14 +81,29 @@ impl Source {
         };
         let metadata = file.metadata().map_err(|error| unreadable(&error))?;
         refuse_unsafe(&metadata, owner)?;
+        let seen = fstat(&file).map(|stat| seen(&stat)).map_err(|error| unreadable(&error.into()))?;
         let bytes = read_whole(file, metadata.len(), limit)?;
-        let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
-        Ok(Some(Self { path: path.into(), bytes, mode, owner, seen: seen(&metadata) }))
+        let (uid, gid, mode) = (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777);
+        Ok(Some(Self { path: path.into(), bytes, whose: trusted::Owner { uid, gid, mode }, seen }))
     }
 
     /// Whether nobody has changed it, or put another one in its place.
     pub(crate) fn is_as_read(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|metadata| seen(&metadata) == self.seen)
+        lstat(&self.path).is_ok_and(|stat| seen(&stat) == self.seen)
+    }
+
+    /// Removes it, if it is as read.
+    pub(crate) fn remove(&self) -> Result<(), String> {
+        let error = |error: io::Error| format!("cannot be removed: {error}");
+        let path = std::path::absolute(&self.path).map_err(error)?;
+        let (folder, name) = path.parent().zip(path.file_name()).ok_or(CHANGED)?;
+        // The way there may be the user's: one folder for the look and the removal, whatever its name means by then.
+        let folder = File::open(folder).map_err(error)?;
+        let found = fstatat(&folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        if !found.is_ok_and(|stat| seen(&stat) == self.seen) {
+            return Err(CHANGED.into());
+        }
+        unlinkat(&folder, name, UnlinkatFlags::NoRemoveDir).map_err(|errno| error(errno.into()))
     }
 }
 
