@@ -22,7 +22,7 @@ use store::LoggedStore;
 use twofa::account::Enrolment;
 use twofa::code::Seed;
 use twofa::config::{self, Config, Loaded};
-use twofa::log::{Level, Log};
+use twofa::log::{Level, Log, Who};
 use twofa::login::{self, Admission, Login, Notice, Refusal, Step, Verdict};
 use twofa::policy::{Decision, Mode, Policy, Request};
 use twofa::ports::Conversation;
@@ -72,7 +72,7 @@ impl PamHooks for PamTwofa {
         if matches!(verdict, Verdict::Admit(Admission::Proven))
             && Proven::is_by_factor(pamh, &call.request.user)
         {
-            call.confirm();
+            call.confirm(&handle::who(pamh, &call.request));
         }
         if let (Verdict::Admit(_), Some(enrolment)) =
             (&verdict, Proven::take_enrolment(pamh, &call.request.user))
@@ -240,7 +240,7 @@ impl Call {
     }
 
     /// An administrator came through with a second factor: so can others.
-    fn confirm(&self) {
+    fn confirm(&self, who: &Who<'_>) {
         let (Some(Loaded { config, .. }), Some(known)) = (&self.loaded, &self.request.known) else {
             return;
         };
@@ -249,7 +249,10 @@ impl Call {
             return;
         }
         match Trial::end(&config.store) {
-            Ok(()) => self.log.write(Level::Notice, "policy: enforcement is confirmed by this login"),
+            Ok(()) => {
+                self.log.write(Level::Notice, "policy: enforcement is confirmed by this login");
+                self.log.record("policy-confirmed", who, vec![]);
+            }
             Err(fault) => self.log.write(Level::Alert, &format!("policy: {fault}. {}", fault.hint())),
         }
     }

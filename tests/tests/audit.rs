@@ -313,6 +313,73 @@ fn every_change_of_an_administrators_leaves_one_line() {
     expect_no_secret(&lines(&site), &site.logged(), &[codes, vec![secret], numbers].concat());
 }
 
+/// `init` chooses it, and is stopped behind that.
+#[test]
+fn the_first_method_that_is_chosen_leaves_its_line() {
+    let site = Site::empty();
+    site.write_policy(&amended(&site.policy(), "enforce", "off"));
+    let mut trail = Trail::of(&site);
+    let _ = site.admin(&["init"], "4\n");
+    let what = ("what", "methods=[\\");
+    trail.expect("key", &[&[("event", "policy-changed"), ("user", "*"), what]]);
+}
+
+/// A message costs money, and says something to somebody: also one that an administrator sends.
+#[test]
+fn what_an_administrator_sends_leaves_its_line() {
+    let site = Site::sending(&["app", "sms"]);
+    let mut trail = Trail::of(&site);
+    let shown = site.admin_ok(&["test", "sms", "--to", PHONE], "");
+    let test = format!("test message by sms to {MASKED}");
+    let by = [("user", "root"), ("service", "twofa-admin"), ("by", "root")];
+    trail.expect("test", &[&[&by[..], &[("event", "sent"), ("what", test.as_str())]].concat()]);
+    site.write_short_hook("exit 75");
+    assert!(!site.admin(&["enroll", "phone", "games", PHONE], "").status.success());
+    let enroll = format!("enroll message by sms to {MASKED}");
+    trail.expect("enroll", &[&[("event", "not-sent"), ("user", "games"), ("what", enroll.as_str())]]);
+    site.log.expect("not-sent games what=\"enroll message by sms to");
+    let codes = site.messages().iter().map(twofa_tests::driver::post::Message::code).collect::<Vec<_>>();
+    assert!(shown.contains(&codes[0]), "{shown}");
+    expect_no_secret(
+        &lines(&site),
+        &site.logged(),
+        &[codes, vec![PHONE.into(), "600000123".into()]].concat(),
+    );
+}
+
+/// Of all users; of some it is done when one cannot be reached.
+#[test]
+fn trust_that_is_ended_for_some_users_leaves_its_line() {
+    let site = Site::new();
+    site.write_policy(&format!("{}[trust]\nduration = \"1 day\"\noffer = \"always\"\n", site.policy()));
+    for user in ["root", "games"] {
+        let factor = site.enroll(user);
+        assert!(login(&site, site.plan_from(user, CLIENT).at(clock::real()), &[app(&factor)]));
+    }
+    let mut trail = Trail::of(&site);
+    // Who comes behind root.
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let uid = users.lines().find_map(|line| line.strip_prefix("games:")?.split(':').nth(1)).unwrap();
+    let held = File::open(site.path("state").join(uid)).unwrap();
+    held.lock().unwrap();
+    assert!(!site.admin(&["trust", "revoke", "--all", "--yes"], "").status.success());
+    trail.expect("one of two", &[&[("event", "trust-revoked"), ("user", "*"), ("what", "1 devices")]]);
+    held.unlock().unwrap();
+    site.admin_ok(&["trust", "revoke", "--all", "--yes"], "");
+    trail.expect("the other", &[&[("event", "trust-revoked"), ("user", "*"), ("what", "1 devices")]]);
+}
+
+/// Who closes the pipe early has read it all the same.
+#[test]
+fn an_export_that_is_cut_off_is_told_of() {
+    let site = Site::new();
+    site.enroll("root");
+    let mut trail = Trail::of(&site);
+    let cut_off: [OsString; 4] = ["sh".into(), "-c".into(), "exec \"$@\" >/dev/full".into(), "sh".into()];
+    assert!(!site.admin_with(&["user", "export"], "", &cut_off).status.success());
+    trail.expect("export", &[&[("event", "users-exported"), ("what", "1 user")]]);
+}
+
 /// The code of a bypass is a way in like others: it is in no line, and its use is.
 #[test]
 fn a_bypass_is_told_of_when_it_is_opened_and_when_it_is_used() {
@@ -556,6 +623,45 @@ fn who_looks_finds_what_is_looked_for() {
     }
 }
 
+/// A day of the table is a day of `--since`: in the zone of who looks, unless it says another one.
+#[test]
+fn days_and_times_are_of_the_zone_that_the_table_shows() {
+    let site = Site::new();
+    let factor = site.enroll("root");
+    let midnight = site.time - site.time.rem_euclid(DAY) + 5 * DAY;
+    let second = midnight + 22 * 3600 + 30 * 60;
+    assert!(login(&site, site.plan("root").at(second), &[app(&factor)]));
+    // Two hours east of Greenwich it is the next day.
+    let zone: [OsString; 2] = ["env".into(), "TZ=XXX-2".into()];
+    let look = |filter: &[&str]| {
+        let filter = [&["audit", "--event", "accepted"], filter].concat();
+        let output = site.admin_with(&filter, "", &zone);
+        assert!(output.status.success(), "{filter:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (utc, here) = (date(midnight), date(midnight + DAY));
+    let shown = look(&[]);
+    assert!(shown.contains(&format!("{here} 00:30 XXX")), "{shown}");
+    let minute = format!("{here}T00:30");
+    let [last, next] = ["00:29", "00:31"].map(|time| format!("{here}T{time}"));
+    let utc_minute = &rfc3339(second)[..16];
+    let [zulu, west] = [format!("{utc_minute}Z"), format!("{utc}T19:30-03:00")];
+    let table: &[(&[&str], bool)] = &[
+        (&["--since", &here, "--until", &here], true),
+        (&["--until", &utc], false),
+        (&["--since", &minute, "--until", &minute], true),
+        (&["--since", &next], false),
+        (&["--until", &last], false),
+        (&["--since", &zulu, "--until", &zulu], true),
+        (&["--since", &west, "--until", &west], true),
+        (&["--until", utc_minute], false),
+        (&["--since", &format!("{utc}Z"), "--until", &format!("{utc}Z")], true),
+    ];
+    for (filter, is_shown) in table {
+        assert_eq!(look(filter) == shown, *is_shown, "{filter:?}");
+    }
+}
+
 /// What somebody typed as a name moves no terminal, wherever it is read.
 #[test]
 fn a_name_from_outside_stays_text() {
@@ -574,6 +680,16 @@ fn a_name_from_outside_stays_text() {
     }
     assert_eq!(site.admin_ok(&["audit", "--user", name, "--json"], "").matches("\"event\"").count(), 1);
     assert_eq!(site.admin(&["audit", "verify"], "").status.code(), Some(0));
+    // Nor does a line that somebody else has put there.
+    let [file] = &files(&site)[..] else { panic!("one month") };
+    for hostile in ["\"user\":\"\u{9b}2J\u{202e}\"", "\r\"user\":\"x\""] {
+        let line =
+            format!("{}{{\"time\":\"2026-11-22T08:31:05Z\",{hostile}}}\n", fs::read_to_string(file).unwrap());
+        fs::write(file, line).unwrap();
+    }
+    let exported = site.admin_ok(&["audit", "export"], "");
+    assert!(exported.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{exported:?}");
+    assert_eq!(exported.lines().count(), new.len());
 }
 
 // What it does to logins: nothing

@@ -272,6 +272,8 @@ fn an_administrator_who_gets_in_with_a_factor_confirms_enforcement() {
     assert!(seen.is_in, "{seen:?}");
     assert!(!has_trial(&world));
     world.log.expect("policy: enforcement is confirmed by this login");
+    let confirmed = world.admin(&["audit", "export", "--event", "policy-confirmed"]).ok();
+    assert!(confirmed.lines().count() == 1 && confirmed.contains("\"user\":\"alice\""), "{confirmed}");
     for later in [600, 601, DAY] {
         assert!(!world.at(second + later).login("carol", &[]).is_in, "{later}");
     }

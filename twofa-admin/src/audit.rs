@@ -40,20 +40,21 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn new(filter: &'a AuditFilter) -> Result<Self, Error> {
-        let moment = |typed: &Option<String>| typed.as_deref().map(moment).transpose();
-        let (since, until) = (moment(&filter.since)?, moment(&filter.until)?);
-        Ok(Self { filter, since: since.unwrap_or_default(), until: until.unwrap_or_else(|| "~".into()) })
+        let span = |typed: &Option<String>| typed.as_deref().map(span).transpose();
+        let (since, until) = (span(&filter.since)?, span(&filter.until)?);
+        let since = since.map_or_else(String::new, |(first, _)| rfc3339(first));
+        Ok(Self { filter, since, until: until.map_or_else(|| "~".into(), |(_, last)| rfc3339(last)) })
     }
 
     fn parse(&self, line: &str) -> Option<Map<String, Value>> {
-        let Ok(Value::Object(fields)) = serde_json::from_str(line) else {
+        // Ours are of these; another one could move a terminal.
+        let is_plain = line.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let Some(Value::Object(fields)) = serde_json::from_str(line).ok().filter(|_| is_plain) else {
             return None;
         };
         let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
         let time = text("time");
-        // A day, or a part of one, has all that begins like it.
-        let in_time =
-            time >= self.since.as_str() && (time < self.until.as_str() || time.starts_with(&self.until));
+        let in_time = (self.since.as_str()..=self.until.as_str()).contains(&time);
         let is_one =
             |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|is| text(name) == is);
         (in_time && is_one(&self.filter.user, "user") && is_one(&self.filter.event, "event"))
@@ -61,20 +62,16 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// `2026-11-22`, `2026-11-22T08:30`, or `2h`: so long ago.
-fn moment(typed: &str) -> Result<String, Error> {
-    if let Some(ago) = config::seconds(typed) {
-        return Ok(rfc3339(system::now().saturating_sub(ago)));
-    }
-    let shape: String = typed.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
-    let known = ["9999-99-99", "9999-99-99T99:99", "9999-99-99T99:99:99", "9999-99-99T99:99:99Z"];
-    if known.contains(&shape.as_str()) {
-        return Ok(typed.into());
-    }
-    Err(Error::Usage(
-        format!("`{}` is no time", table::printable(typed)),
-        "For example: 2026-11-22, 2026-11-22T08:30 (UTC), or 2h (two hours ago).".into(),
-    ))
+/// The first and the last second of `2026-11-22`, `2026-11-22T08:30`, or `2h`: so long ago.
+fn span(typed: &str) -> Result<(u64, u64), Error> {
+    let ago = config::seconds(typed).map(|ago| system::now().saturating_sub(ago));
+    ago.map(|moment| (moment, moment)).or_else(|| when::span(typed)).ok_or_else(|| {
+        Error::Usage(
+            format!("`{}` is no time", table::printable(typed)),
+            "For example: 2026-11-22, 2026-11-22T08:30 (the same in UTC: 2026-11-22T08:30Z), or 2h (two hours ago)."
+                .into(),
+        )
+    })
 }
 
 /// The last so many of what comes.

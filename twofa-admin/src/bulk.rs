@@ -462,6 +462,8 @@ pub(crate) fn export(context: &mut Context, format: Option<ListFormat>) -> Resul
     if as_json && format == Some(ListFormat::Csv) {
         return Err(Error::Usage("it is CSV or JSON".into(), "Leave out --json.".into()));
     }
+    // Before the first byte: a reader that goes away early has it all the same.
+    context.did(&config, "users-exported", "", &people(accounts.len()));
     let phone = |account: &Account| account.factors.phone.as_ref().map(|phone| phone.to.as_str().to_string());
     let emails = |account: &Account| -> Vec<String> {
         account.factors.addresses.iter().map(|address| address.to.as_str().to_string()).collect()
@@ -480,7 +482,6 @@ pub(crate) fn export(context: &mut Context, format: Option<ListFormat>) -> Resul
         let text = format!("{}{rows}", csv::line(&["user", "phone", "email"]));
         context.terminal.say(text.strip_suffix('\n').unwrap_or(&text))?;
     }
-    context.did(&config, "users-exported", "", &people(accounts.len()));
     faults
         .iter()
         .for_each(|fault| context.terminal.note(&format!("twofa-admin: {}", table::printable(fault))));

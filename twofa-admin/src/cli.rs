@@ -320,7 +320,7 @@ pub(crate) struct AuditFilter {
     /// Only this event, such as accepted, refused, sent, enrolled, policy-changed
     #[arg(long, value_name = "EVENT")]
     pub(crate) event: Option<String>,
-    /// Not before: a day, a moment (UTC), or how long ago, as in 2h or 7d
+    /// Not before: a day or moment in this host's time (in UTC with a Z behind it), or how long ago, as in 2h or 7d
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// Not after; a day includes all of it

@@ -35,7 +35,7 @@ pub(crate) fn run(context: &mut Context, command: TestCommand) -> Result<Outcome
         }
         TestCommand::Email { to } => (Method::Email, Recipient::Mail(vec![contacts::address(&to)?])),
     };
-    let sent = send(&config, method, Kind::Test, &to, "root")?;
+    let sent = send(context, &config, method, Kind::Test, &to, "root")?;
     let answer = table::printable(&sent.report.answer);
     let report = json!({
         "sent": true, "method": method.name(), "to": to.masked(), "code": sent.code.expose(), "answer": answer,
@@ -53,6 +53,7 @@ pub(crate) fn run(context: &mut Context, command: TestCommand) -> Result<Outcome
 
 /// Hands a message with a new code to the policy's hook.
 pub(crate) fn send(
+    context: &Context,
     config: &Config,
     method: Method,
     kind: Kind,
@@ -89,8 +90,11 @@ pub(crate) fn send(
         host: system::host(),
     };
     let job = Job::new(channel, kind, &delivery, &request);
-    let report = helper::deliver(&config.policy.helper, &job, delivery.code.expose())
-        .map_err(|error| Error::refused(error.to_string(), error.hint()))?;
+    let delivered = helper::deliver(&config.policy.helper, &job, delivery.code.expose());
+    let is_sent = delivered.as_ref().is_ok_and(|report| report.outcome == Sending::Sent);
+    let what = format!("{} message by {} to {}", kind.name(), method.name(), to.masked());
+    context.did(config, if is_sent { "sent" } else { "not-sent" }, user, &what);
+    let report = delivered.map_err(|error| Error::refused(error.to_string(), error.hint()))?;
     match report.outcome {
         Sending::Sent => Ok(Sent { code: delivery.code, until: delivery.until, report }),
         outcome => Err(Error::refused(
@@ -152,7 +156,7 @@ pub(crate) fn enroll(
         Recipient::Phone(number) => contacts::refuse_shared(store, user, number, shared_ok)?,
         Recipient::Mail(addresses) => refuse_too_many(&seen, addresses)?,
     }
-    let sent = send(config, method, Kind::Enroll, to, user)?;
+    let sent = send(context, config, method, Kind::Enroll, to, user)?;
     context.terminal.say(&format!("A message is on its way to {}.", to.masked()))?;
     prove(context, &sent)?;
     let codes = if twofa::admin::recovery_left(&seen, &state) == 0 { Some(Codes::make()?) } else { None };

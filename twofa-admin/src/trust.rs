@@ -126,15 +126,22 @@ fn revoke_all(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
         Err(error) => faults.push(format!("{error}. {}", error.hint())),
     })?;
     let (mut ended, mut sessions) = (0, false);
-    for user in users {
-        store.change(&user, |_, state| {
-            ended += state.distrust(|_| true);
-            sessions |= state.trusts_anything();
+    let all = users.iter().try_for_each(|user| {
+        let (devices, in_session) = store.change(user, |_, state| {
+            let devices = state.distrust(|_| true);
+            let in_session = state.trusts_anything();
             state.distrust_all();
-            Ok::<_, Error>(())
+            Ok::<_, Error>((devices, in_session))
         })?;
+        ended += devices;
+        sessions |= in_session;
+        Ok::<_, Error>(())
+    });
+    // Of those before the one that failed, it is done.
+    if all.is_ok() || ended > 0 || sessions {
+        context.did(&config, "trust-revoked", "*", &format!("{ended} devices"));
     }
-    context.did(&config, "trust-revoked", "*", &format!("{ended} devices"));
+    all?;
     say(context, ended, "", sessions)?;
     faults.iter().for_each(|fault| context.terminal.note(&format!("twofa-admin: {fault}")));
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })

@@ -124,8 +124,10 @@ fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error>
         "2" | "app" => return Ok(config),
         "3" | "email" | "e-mail" => Method::Email,
         "4" | "key" => {
-            let (_, text) = policy::with(&context.conf, &["methods=[\"key\"]".into()])?;
+            let methods = "methods=[\"key\"]".to_string();
+            let (config, text) = policy::with(&context.conf, std::slice::from_ref(&methods))?;
             trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+            context.did(&config, "policy-changed", "*", &methods);
             context.terminal.say("Method:  key")?;
             return context.config();
         }
@@ -178,10 +180,11 @@ fn try_sending(context: &mut Context, method: Method) -> Result<Config, Error> {
             Recipient::Phone(contacts::number(terminal, &config, &typed)?)
         }
     };
-    let sent = send::send(&config, method, Kind::Test, &to, "root")?;
-    terminal.say(&format!("The gateway took a message to {}.", to.masked()))?;
+    let sent = send::send(context, &config, method, Kind::Test, &to, "root")?;
+    context.terminal.say(&format!("The gateway took a message to {}.", to.masked()))?;
     send::prove(context, &sent)?;
     trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+    context.did(&config, "policy-changed", "*", &values.join(" "));
     context.terminal.say(&format!("Method:  {name}, by {hook}"))?;
     context.config()
 }

@@ -19,7 +19,7 @@ use crate::system;
 use crate::trusted::{self, Readers};
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +29,8 @@ const HEAD_BYTES: usize = 256;
 const WAIT: Duration = Duration::from_millis(200);
 /// No line of ours is longer; fields are cut by who makes them.
 const MAX_LINE: usize = 4096;
+/// As much of a file's end as is looked through for lines that their writer died of.
+const TAIL: usize = 4 * MAX_LINE;
 /// What the first line ever is chained to.
 const NO_MAC: &str = "00000000000000000000000000000000";
 const NO_MONTH: &str = "0000-00";
@@ -101,13 +103,15 @@ impl Audit {
         let path = self.folder.join(format!("{month}{SUFFIX}"));
         let mut file = open_to_append(&path)?;
         let length = file.metadata().map_err(io(&path))?.len();
-        let number = last.as_ref().map_or(1, |last| last.number.saturating_add(1));
-        let before = last.as_ref().map_or(NO_MAC, |last| last.mac.as_str());
+        let tail = tail(&file, length);
+        let newest = last.as_ref().map(|last| self.newest(last, &tail));
+        let (number, before) = newest.as_ref().map_or((0, NO_MAC), |(number, mac)| (*number, mac.as_str()));
+        let number = number.saturating_add(1);
         let after = last.as_ref().map_or(NO_MONTH, |last| last.month.as_str());
         let mut line = text(number, (length == 0).then_some((before, after)), entry, now);
         let mac = self.mac(before, &line);
         // The line before may have been broken off.
-        let begin = if ends_torn(&path, length) { "\n" } else { "" };
+        let begin = if tail.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
         let _ = write!(line, ",\"mac\":\"{mac}\"}}");
         let whole = format!("{begin}{line}\n");
         let end = length.saturating_add(whole.len() as u64);
@@ -115,7 +119,7 @@ impl Audit {
         file.write_all(whole.as_bytes()).map_err(io(&path))?;
         let is_new = last.as_ref().is_some_and(|last| last.month != month);
         let gone = last.map_or(NO_MONTH.into(), |last| last.gone);
-        let gone = if is_new { self.remove_old(now).unwrap_or(gone) } else { gone };
+        let gone = if is_new { gone.clone().max(self.remove_old(now).unwrap_or(gone)) } else { gone };
         held.write_all_at(&self.encode(&Head { number, mac, month, gone }), 0).map_err(io(&head))
     }
 
@@ -145,9 +149,10 @@ impl Audit {
         let mut found = Verified::default();
         let head = trusted::open(&self.folder.join("head"), Readers::Owner, false).ok();
         let head = head.and_then(|file| self.read_head(&file));
-        // Number and MAC of the line before, and of the one before that.
+        // Number and MAC of the line before.
         let mut last: Option<(u64, String)> = None;
-        let mut before: Option<(u64, String)> = None;
+        // Whether the line that the head has was met; what follows it was written since.
+        let mut is_met = false;
         for path in self.files()? {
             let name = path.file_name().unwrap_or_default().display().to_string();
             for (at, line) in (1u64..).zip(lines(&path)?) {
@@ -166,18 +171,14 @@ impl Audit {
                 {
                     found.faults.push(format!("{after}{SUFFIX} is missing"));
                 }
-                let follows = |chain: &Option<(u64, String)>| match chain {
-                    Some((number, mac)) => {
-                        parsed.number == number + 1 && self.mac(mac, parsed.text) == parsed.mac
-                    }
+                let follows = match &last {
+                    Some((number, mac)) => self.follows(*number, mac, &parsed),
                     None => parsed.prev.is_some_and(|(prev, _)| self.mac(prev, parsed.text) == parsed.mac),
                 };
-                if follows(&last) {
-                    before = last.take();
-                } else if last.is_some() && follows(&before) {
-                    // Written again, as its writer died before it could say so.
-                } else {
-                    let expected = last.as_ref().map_or(1, |(number, _)| number + 1);
+                let is_head = |head: &Head| head.number == parsed.number && head.mac == parsed.mac;
+                is_met = is_met && follows || head.as_ref().is_some_and(is_head);
+                if !follows {
+                    let expected = last.as_ref().map_or(1, |(number, _)| number.saturating_add(1));
                     found.faults.push(match parsed.number {
                         number if number == expected => format!("{name}:{at}: line {number} was changed"),
                         number if number > expected && last.is_some() => {
@@ -185,14 +186,13 @@ impl Audit {
                         }
                         number => format!("{name}:{at}: line {number} does not belong here"),
                     });
-                    before = None;
                 }
                 last = Some((parsed.number, parsed.mac.to_string()));
             }
         }
         match (&head, &last) {
             (None, None) => {}
-            (Some(head), Some((number, mac))) if head.number == *number && head.mac == *mac => {}
+            _ if is_met => {}
             (Some(head), Some((number, _))) if head.number > *number => {
                 found.faults.push(format!("{} missing at the end", range(number + 1, head.number)));
             }
@@ -202,6 +202,22 @@ impl Audit {
             _ => found.faults.push("audit/head does not belong to these files".into()),
         }
         Ok(found)
+    }
+
+    /// Number and MAC of the newest line. The head does not know of those whose writer died before it could say so, or, after
+    /// a power cut, of more; none is written a second time.
+    fn newest(&self, head: &Head, tail: &[u8]) -> (u64, String) {
+        let mut newest = (head.number, head.mac.clone());
+        for line in String::from_utf8_lossy(tail).lines().filter_map(Line::parse) {
+            if self.follows(newest.0, &newest.1, &line) {
+                newest = (line.number, line.mac.into());
+            }
+        }
+        newest
+    }
+
+    fn follows(&self, number: u64, mac: &str, line: &Line<'_>) -> bool {
+        number.checked_add(1) == Some(line.number) && self.mac(mac, line.text) == line.mac
     }
 
     fn open_head(&self, path: &Path) -> Result<File, Error> {
@@ -250,7 +266,7 @@ impl Audit {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io(&self.folder)(error)),
         };
-        let is_ours = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(SUFFIX));
+        let is_ours = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_month);
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_ours).collect();
         files.sort();
         Ok(files)
@@ -269,6 +285,12 @@ impl Audit {
         }
         gone
     }
+}
+
+/// `2026-11.jsonl`. An administrator may have put other files there, which are none of the trail.
+fn is_month(name: &str) -> bool {
+    let shape: String = name.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    shape.strip_suffix(SUFFIX) == Some("9999-99")
 }
 
 /// A line, divided.
@@ -336,7 +358,8 @@ fn open_to_append(path: &Path) -> Result<File, Error> {
         Err(error) => return Err(error.into()),
     }
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    OpenOptions::new().read(true).append(true).custom_flags(flags).open(path).map_err(io(path))
+    let file = OpenOptions::new().read(true).append(true).custom_flags(flags).open(path);
+    file.and_then(trusted::above_stdio).map(File::from).map_err(io(path))
 }
 
 /// Lines by their numbers, in words that go on with `missing`.
@@ -355,19 +378,21 @@ fn unless_there(made: io::Result<()>) -> io::Result<()> {
     made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
-/// Whether the file ends in the middle of a line.
-fn ends_torn(path: &Path, length: u64) -> bool {
-    let mut last = [b'\n'];
-    let Some(at) = length.checked_sub(1) else {
-        return false;
-    };
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut last, at));
-    read.is_err() || last != *b"\n"
+/// The end of a file; one that cannot be read counts as the middle of a line.
+fn tail(file: &File, length: u64) -> Vec<u8> {
+    let begin = length.saturating_sub(TAIL as u64);
+    let mut tail = vec![0; usize::try_from(length - begin).unwrap_or(0)];
+    match file.read_exact_at(&mut tail, begin) {
+        Ok(()) => tail,
+        Err(_) => vec![0],
+    }
 }
 
+/// As many as there are by now: somebody may be about to write another one.
 fn lines(path: &Path) -> Result<impl Iterator<Item = io::Result<Vec<u8>>>, Error> {
     let file = trusted::open(path, Readers::Owner, false)?;
-    Ok(BufReader::new(file).split(b'\n'))
+    let length = file.metadata().map_err(io(path))?.len();
+    Ok(BufReader::new(file.take(length)).split(b'\n'))
 }
 
 fn io(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
@@ -457,7 +482,7 @@ mod tests {
     #[test]
     fn what_is_changed_taken_out_or_put_in_is_found() {
         type Tamper = fn(&mut Vec<String>);
-        let table: [(&str, Tamper, &[&str]); 9] = [
+        let table: [(&str, Tamper, &[&str]); 11] = [
             (
                 "changed",
                 |lines| lines[2] = lines[2].replace("carol", "carla"),
@@ -488,6 +513,16 @@ mod tests {
                     "2026-11.jsonl:3: line 1 does not belong here",
                     "2026-11.jsonl:4: line 2 is missing before it",
                 ],
+            ),
+            (
+                "twice in a row",
+                |lines| lines.insert(2, lines[1].clone()),
+                &["2026-11.jsonl:3: line 2 does not belong here"],
+            ),
+            (
+                "last twice",
+                |lines| lines.push(lines[4].clone()),
+                &["2026-11.jsonl:6: line 5 does not belong here"],
             ),
             (
                 "swapped",
@@ -537,6 +572,9 @@ mod tests {
             site.faults(),
             ["2026-11.jsonl:6: line 6 was changed", "audit/head does not belong to these files"]
         );
+        // Nor does the chain go on from it.
+        site.audit().append(&entry("frank"), NOW).unwrap();
+        assert!(site.lines()[6].starts_with("{\"n\":6,"), "{}", site.lines()[6]);
         lines.truncate(3);
         site.replace(&lines);
         let mac = Line::parse(&lines[2]).unwrap().mac.to_string();
@@ -560,7 +598,7 @@ mod tests {
         assert!(site.lines()[6].starts_with("{\"n\":6,"));
     }
 
-    /// Killed between the line and the head: the number is given again, and neither line is a fault.
+    /// Killed between the line and the head: the line stays, and the next one follows it.
     #[test]
     fn a_writer_that_died_leaves_no_fault() {
         let site = five("died");
@@ -570,6 +608,89 @@ mod tests {
         site.audit().append(&entry("grace"), NOW).unwrap();
         site.audit().append(&entry("heidi"), NOW).unwrap();
         assert_eq!(site.audit().verify().unwrap(), Verified { lines: 8, faults: vec![], torn: 0 });
+    }
+
+    /// So is a line that no head knows of yet, or not any more: killed a moment ago, or a power cut that left an older head.
+    #[test]
+    fn what_is_newer_than_the_head_belongs_to_the_chain() {
+        let site = five("newer");
+        let head = fs::read(site.0.join("audit/head")).unwrap();
+        for user in ["frank", "grace", "heidi"] {
+            site.audit().append(&entry(user), NOW).unwrap();
+            fs::write(site.0.join("audit/head"), &head).unwrap();
+        }
+        let whole = |lines| Verified { lines, faults: vec![], torn: 0 };
+        assert_eq!(site.audit().verify().unwrap(), whole(8));
+        site.audit().append(&entry("ivan"), NOW).unwrap();
+        assert_eq!(site.audit().verify().unwrap(), whole(9));
+        // Each is missed.
+        let lines = site.lines();
+        for place in 5..9 {
+            let mut lines = lines.clone();
+            lines.remove(place);
+            site.replace(&lines);
+            assert_eq!(site.faults().len(), 1, "line {}", place + 1);
+        }
+    }
+
+    /// Whoever writes while somebody looks is no fault.
+    #[test]
+    fn a_trail_that_grows_is_whole_at_any_time() {
+        let site = five("grows");
+        std::thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| (0..300).for_each(|_| drop(site.audit().append(&entry("alice"), NOW))));
+            while !writer.is_finished() {
+                assert_eq!(site.faults(), [""; 0]);
+            }
+        });
+        // Nor is half of a line that is just being written.
+        let path = site.file();
+        let seen = lines(&path).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"n\":306,\"time").unwrap();
+        assert!(seen.map(Result::unwrap).all(|line| line.ends_with(b"\"}")));
+    }
+
+    #[test]
+    fn a_number_that_no_line_can_have_is_a_fault_and_no_panic() {
+        let site = five("number");
+        let mut lines = site.lines();
+        let mac = "0".repeat(32);
+        lines.insert(2, format!("{{\"n\":{},\"time\":\"\",\"mac\":\"{mac}\"}}", u64::MAX));
+        site.replace(&lines);
+        assert_eq!(
+            site.faults()[0],
+            format!("2026-11.jsonl:3: lines 3 to {} are missing before it", u64::MAX - 1)
+        );
+    }
+
+    /// What an administrator puts there: copies to look at, and a month from a backup.
+    #[test]
+    fn a_file_of_another_name_is_none_of_the_trail() {
+        let site = five("others");
+        let put = |name: &str| fs::write(site.0.join("audit").join(name), "old\n").unwrap();
+        let long = format!("{}.jsonl", "0".repeat(200));
+        for name in ["0 x.jsonl", "1.jsonl", "2026-11 copy.jsonl", "x.jsonl", &long] {
+            put(name);
+        }
+        fs::create_dir(site.0.join("audit/y.jsonl")).unwrap();
+        // The second one is rid of all before it, the third of what was put there.
+        for days in [20, 160, 180] {
+            site.audit().append(&entry("alice"), NOW + days * DAY).unwrap();
+            put("2025-01.jsonl");
+        }
+        site.audit().append(&entry("alice"), NOW + 210 * DAY).unwrap();
+        assert!(!site.0.join("audit/2025-01.jsonl").exists() && site.0.join("audit/1.jsonl").exists());
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 3, faults: vec![], torn: 0 });
+        let mut read = 0;
+        site.audit()
+            .read(|_| {
+                read += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(read, 3);
     }
 
     #[test]
