@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may panic
 
+use twofa_tests::calendar::{DAY, date};
+use twofa_tests::driver::clock;
 use twofa_tests::setup::{
     KEY_OR_PASSWORD_AND_CODE, PASSWORD_AND_CODE, POLICY, SSHD_KEY_ONLY, SSHD_KEY_OR_PASSWORD, policy_of,
 };
@@ -342,6 +344,52 @@ fn wrong_lines_of_pam_are_found() {
         )
         .then(LOCKED_OUT, PasswordRefused),
         host(
+            "a module by a name that means nothing here",
+            Stack(
+                "auth requisite pam_unix.so nodelay\n\
+            auth required /usr/lib/security/$ISA/pam_twofa.so\n\
+            account required pam_twofa.so\naccount required pam_unix.so",
+            ),
+            "critical",
+            "$ISA/pam_twofa.so` names a module that is not there",
+            "Install /usr/lib/security/$ISA/pam_twofa.so",
+        )
+        .then(LOCKED_OUT, PasswordRefused),
+        host(
+            "include of nothing",
+            Stack("auth requisite pam_unix.so\n@include\nauth required pam_twofa.so"),
+            "critical",
+            "/etc/pam.d/sshd:2 includes nothing",
+            "Restore the file",
+        )
+        .then(LOCKED_OUT, PasswordRefused),
+        host(
+            "a file that ends in the middle of a line",
+            Run("printf 'auth required pam_env.so \\\\\n' >>/etc/pam.d/sshd"),
+            "critical",
+            "ends with a backslash, and no line follows",
+            "Restore the file",
+        )
+        .then(LOCKED_OUT, PasswordRefused),
+        host(
+            "a file from another system",
+            Run("sed -i 's/$/\\r/' /etc/pam.d/sshd"),
+            "critical",
+            "/etc/pam.d/sshd:3 `auth required pam_twofa.so` names a module that is not there",
+            "Install pam_twofa.so",
+        )
+        .then(LOCKED_OUT, PasswordRefused),
+        host(
+            "nobody is let in, and ours is not there",
+            Stack(
+                "auth requisite pam_unix.so nodelay\nauth required pam_deny.so\naccount required pam_unix.so",
+            ),
+            "critical",
+            "/etc/pam.d/sshd:2 `auth required pam_deny.so` refuses every login to `sshd`",
+            "Correct its control, or remove the line",
+        )
+        .then(LOCKED_OUT, PasswordRefused),
+        host(
             "a misspelled control",
             Stack(
                 "auth requisite pam_unix.so nodelay\nauth requird pam_twofa.so\n\
@@ -645,8 +693,20 @@ fn broken_files_are_found() {
     ]);
 }
 
+/// SMS is a second method; nobody has a number.
+const SMS_TOO: &str = "sed -i 's/\\[\"app\"\\]/[\"app\", \"sms\"]/' /etc/twofa/twofa.toml && mkdir -p /etc/twofa/hooks && \
+            printf '#!/bin/sh\\n' >/etc/twofa/hooks/sms && chmod 755 /etc/twofa/hooks/sms && \
+            printf '[sms]\\nhook = \"/etc/twofa/hooks/sms\"\\nprefixes = [\"+48\"]\\n' >>/etc/twofa/twofa.toml";
+
 #[test]
 fn what_the_policy_and_the_users_lack_is_found() {
+    let sms_to_all = format!(
+        "{SMS_TOO} && twofa-admin user set alice --phone +48600000001 && \
+            twofa-admin user set root --phone +48600000002"
+    );
+    let without_codes = format!(
+        "{sms_to_all} && useradd --shell /bin/sh carol && twofa-admin user add carol --phone +48600000003"
+    );
     let exempt = |who: &str, until: &str| {
         Policy(format!("{POLICY}\n[[exempt]]\n{who}\nreason = \"x\"\nuntil = {until}\n"))
     };
@@ -706,6 +766,49 @@ fn what_the_policy_and_the_users_lack_is_found() {
             "the exemption of `alice` has ended",
             "Remove it",
         ),
+        host(
+            "an exemption that soon ends",
+            exempt("user = \"alice\"", &date(clock::real() + 3 * DAY)),
+            "warning",
+            "the exemption of `alice` ends ",
+            "with a later --until",
+        ),
+        host(
+            "a copy of an earlier policy",
+            Run("echo '# another one' >>/etc/twofa/twofa.toml"),
+            "note",
+            "the copy of the policy that stands in for a broken one",
+            "twofa-admin policy check",
+        ),
+        host(
+            "no phone number for the second method",
+            Run(SMS_TOO),
+            "warning",
+            "2 users without a phone number, with another factor",
+            "twofa-admin user set root --phone",
+        ),
+        host(
+            "a phone number of nobody knows whom",
+            Run(sms_to_all.leak()),
+            "note",
+            "2 users with a number or address that no code came back from",
+            "twofa-admin enroll phone root",
+        ),
+        host(
+            "no recovery codes",
+            Run(without_codes.leak()),
+            "note",
+            "1 user with few recovery codes",
+            "twofa-admin recovery new carol",
+        ),
+        host(
+            "records of somebody else",
+            Run("chown _twofa /var/lib/twofa/state"),
+            "critical",
+            "/var/lib/twofa/state is not owned by root",
+            "chown root",
+        )
+        .then(LOCKED_OUT, PasswordRefused),
         host(
             "the clock is before the policy",
             Run("touch -d 2099-01-01 /etc/twofa/twofa.toml"),
@@ -874,6 +977,42 @@ fn an_sshd_that_asks_for_less_or_for_what_is_not_there_is_found() {
             .then(LET_PAST, Proof::None),
         ),
         (
+            format!("{both}Match Address *,!127.0.0.0/8 # not here\nAuthenticationMethods publickey\n"),
+            NO_ACCOUNT,
+            host(
+                "a Match for all other addresses",
+                Run("true"),
+                "critical",
+                "everybody whom `Match Address *,!127.0.0.0/8` is about",
+                "Correct the block `Match Address *,!127.0.0.0/8`",
+            )
+            .then(LET_PAST, Proof::None),
+        ),
+        (
+            format!("{both}Match User carol,al* Address 192.0.2.0/24\nAuthenticationMethods publickey\n"),
+            NO_ACCOUNT,
+            host(
+                "a Match for somebody, and for somebody who is not here",
+                Run("true"),
+                "critical",
+                "everybody whom `Match User carol,al* Address 192.0.2.0/24` is about",
+                "Correct the block `Match User carol,al*",
+            )
+            .then(LET_PAST, Proof::None),
+        ),
+        (
+            format!("{both}Match RDomain vrf1\nAuthenticationMethods publickey\n"),
+            NO_ACCOUNT,
+            host(
+                "a Match for a routing domain",
+                Run("true"),
+                "critical",
+                "everybody whom `Match RDomain vrf1` is about",
+                "Correct the block `Match RDomain vrf1`",
+            )
+            .then(LET_PAST, Proof::None),
+        ),
+        (
             format!("{both}Match User alice\nKbdInteractiveAuthentication no\n"),
             KEY_OR_PASSWORD_AND_CODE,
             host(
@@ -946,6 +1085,68 @@ fn an_sshd_that_asks_for_less_or_for_what_is_not_there_is_found() {
         }
         check(&host, &world.admin(&["doctor", "--json"]));
         prove(&host, &world, &App::new(&secret_of("alice")));
+    }
+}
+
+/// What an administrator may have done, and nobody suffers from.
+#[test]
+fn odd_hosts_that_are_in_order_raise_no_alarm() {
+    let config =
+        format!("{SSHD_KEY_OR_PASSWORD}Match User carol # nobody yet\nAuthenticationMethods publickey\n");
+    let world = healthy().start_sshd(&config);
+    shell(&world, KEEP);
+    for script in [
+        "sed -i '1i # f\\xfcr alle' /etc/pam.d/sshd /etc/ssh/sshd_config",
+        "printf 'auth optional \\\\\n# why\n\n pam_env.so\n' | cat - /etc/pam.d/su >/tmp/su; cat /tmp/su >/etc/pam.d/su",
+        "sed -i 's:pam_twofa.so:../security/pam_twofa.so:' /etc/pam.d/sshd",
+        "mkdir -p /usr/lib/pam.d && mv /etc/pam.d/su /usr/lib/pam.d/su",
+    ] {
+        shell(&world, RESTORE);
+        shell(&world, script);
+        let ran = world.admin(&["doctor"]);
+        assert_eq!(ran.code, Some(0), "{script}: {}", ran.stdout);
+        let app = App::new(&secret_of("alice"));
+        world.admin(&["user", "reset", "alice", "--yes"]).ok();
+        world.enroll("alice");
+        assert!(gets_in(&world, false, &app.current()), "{script}");
+    }
+}
+
+#[test]
+fn a_host_without_sshd_locks_nobody_out_and_lets_nobody_past() {
+    let world = healthy();
+    shell(&world, "rm /usr/sbin/sshd /etc/pam.d/sshd");
+    let report = world.admin(&["doctor"]).expect(1).stdout;
+    assert!(report.contains("/usr/sbin/sshd does not exist") && report.contains("findings=1"), "{report}");
+}
+
+/// Whose factors are another uid's is refused, and in no grace.
+#[test]
+fn nobody_is_refused_and_let_in_at_once() {
+    let world = healthy().start_sshd(SSHD_KEY_OR_PASSWORD);
+    shell(
+        &world,
+        "printf '[rollout]\ngrace_days = 14\n' >>/etc/twofa/twofa.toml
+        sed -i 's/^alice:x:[0-9]*:/alice:x:2222:/' /etc/passwd; chown -R alice ~alice",
+    );
+    let report = world.admin(&["doctor"]).expect(2).stdout;
+    assert!(report.contains("Locked out: alice.") && !report.contains("for the time being"), "{report}");
+    let table = world.admin(&["explain"]).ok();
+    let row = table.lines().find(|line| line.starts_with("alice")).unwrap();
+    assert!(row.ends_with("NOTHING: refused"), "{table}");
+    let app = App::new(&secret_of("alice"));
+    assert!(!gets_in(&world, false, &app.current()));
+}
+
+/// Whoever cannot be read about is not said to lack a factor, too.
+#[test]
+fn a_fault_of_the_store_is_one_alarm() {
+    let world = healthy().start_sshd(SSHD_KEY_OR_PASSWORD);
+    for fault in ["chown _twofa /var/lib/twofa/state", "rm /var/lib/twofa/state/$(id -u alice)"] {
+        shell(&world, "chown root /var/lib/twofa/state");
+        shell(&world, fault);
+        let report = world.admin(&["doctor"]).expect(2).stdout;
+        assert!(report.contains("findings=1\n"), "{report}");
     }
 }
 

@@ -158,9 +158,9 @@ fn plain_key(seed: u8) -> Vec<u8> {
     blob(&[b"ssh-ed25519", &[seed; 32]])
 }
 
-/// A site with these services, and this at the policy's end.
+/// A site with these services and a first factor, as `explain` takes for granted, and this at the policy's end.
 fn site(methods: &str, more: &str) -> Site {
-    let site = Site::new();
+    let site = Site::sending(&["app"]);
     let policy =
         site.policy().replace("[\"app\"]", methods).replace("\"sshd\"", "\"sshd\", \"login\", \"su\"");
     site.write_policy(&format!("{policy}{more}"));
@@ -266,6 +266,28 @@ fn situations() -> Vec<Situation> {
         assert!(case.run(&case.plan().authenticate()).code("authenticate") == SUCCESS);
         case
     };
+    let after_grace = || {
+        let mut case = in_grace();
+        case.site.time += 15 * DAY;
+        case
+    };
+    // t000002 has what was the uid of t000001, who began the days without a factor.
+    let renamed = || {
+        let case = in_grace();
+        let listed = case.site.listed("t000001");
+        let uid = listed.split("\"uid\": ").nth(1).unwrap().split(',').next().unwrap();
+        let uid = Some(&*format!("t000002:{uid}").leak());
+        Case { uid, user: "t000002".into(), ..case }
+    };
+    let offered = || {
+        let from = format!("[rollout]\nenforce_from = {}\n[sms]", date(soon));
+        sending("t000001", &["sms", "app"], ("[sms]", &from))
+    };
+    let without_store = || {
+        let case = with_mode(with_app(""), "off");
+        fs::remove_file(case.site.path("twofa.db")).unwrap();
+        case
+    };
     let bypassed = |enrolled: bool| {
         let site = nobody();
         if enrolled {
@@ -313,6 +335,10 @@ fn situations() -> Vec<Situation> {
             "grace_days = 14",
         ),
         ("grace", in_grace(), "let-in", "until", "grace_days = 14"),
+        ("grace that is over", after_grace(), "refused", "like anybody", "no second factor"),
+        ("another name", renamed(), "refused", "like anybody", "earlier user"),
+        ("set-up offered", unanswered(offered()), "let-in", "offered to set one up", "[rollout]"),
+        ("off, without a store", without_store(), "let-in", "without", "mode = \"off\""),
         (
             "exempt here",
             Case::of(site("[\"app\"]", &exempt("203.0.113.0/24")), "games"),

@@ -5,17 +5,17 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::{Outcome, missing, table, when};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use twofa::account::{Account, Change, Claim, Device, Proof, State};
-use twofa::admin::{self, Standing, UserReport};
+use twofa::admin::{self, LoginUser, Standing, Standings};
 use twofa::code::Seed;
 use twofa::config::{self, Config};
 use twofa::log;
 use twofa::login::{self, Admission, Event, Login, Refusal, Step, Verdict};
 use twofa::message::{self, rfc3339};
 use twofa::policy::{Decision, Mode, Policy, Request, SSHD, Waiver, Who};
-use twofa::sshkey;
+use twofa::sshkey::{self, SkKey};
 use twofa::store::Store;
 use twofa::system;
 use twofa::trial::Trial;
@@ -63,9 +63,14 @@ fn one(context: &mut Context, user: &str, arguments: &ExplainArguments) -> Resul
     let config = in_force(context)?;
     let policy = &config.policy;
     let now = system::now();
-    let store = Store::open(&config.store)?;
-    let found = store.account(user)?;
-    let request = request(policy, user, arguments, found.as_ref(), now)?;
+    let mut request = request(policy, user, arguments, now)?;
+    let uid = request.known.as_ref().map(|known| known.uid);
+    let found = match policy.decide(&request, now) {
+        Decision::Require => Store::open(&config.store)?.account_at_login(user, uid)?,
+        // Where nothing is asked, the store may be what it likes.
+        _ => None,
+    };
+    request.ssh_keys = ssh_keys(arguments, found.as_ref());
     let seed = Seed::new(system::random()?);
     let (outcome, what, rule) = decide(policy, &request, &seed, found.as_ref(), now);
     let explained = Explained {
@@ -74,28 +79,18 @@ fn one(context: &mut Context, user: &str, arguments: &ExplainArguments) -> Resul
         outcome,
         what,
         rule,
-        without_auth_phase: without_auth_phase(policy, &request, &seed, found, now),
+        without_auth_phase: without_auth_phase(policy, &request, &seed, found.as_ref(), now),
     };
     context.report(&explained, text)?;
     Ok(Outcome::Done)
 }
 
-/// The login as the module would see it.
-fn request(
-    policy: &Policy,
-    user: &str,
-    arguments: &ExplainArguments,
-    found: Option<&(Account, State)>,
-    now: u64,
-) -> Result<Request, Error> {
+/// The login as the module would see it, but for the SSH keys.
+fn request(policy: &Policy, user: &str, arguments: &ExplainArguments, now: u64) -> Result<Request, Error> {
     let ExplainArguments { service, key, .. } = arguments;
     let rhost = arguments.rhost.map(|address| address.to_canonical());
     let known = system::user(user, policy.groups(rhost, now))?;
-    // Nobody but sshd has keys to tell of.
-    let fingerprint = key.as_deref().filter(|_| service == SSHD);
     let hash = key.as_deref().map(fingerprint_of).transpose()?.filter(|_| service == SSHD);
-    let keys = found.iter().flat_map(|(account, _)| &account.factors.ssh_keys);
-    let is_it = |own: &&twofa::account::SshKey| Some(own.key.fingerprint().as_str()) == fingerprint;
     let claim = match (service == SSHD, rhost, policy.trust.duration) {
         (true, Some(address), Some(duration)) => claim(user, address, hash, duration),
         _ => None,
@@ -107,12 +102,20 @@ fn request(
         address: rhost,
         first_factor: true,
         local: service != SSHD && rhost.is_none(),
-        ssh_keys: keys.filter(is_it).map(|own| own.key.clone()).collect(),
+        ssh_keys: Vec::new(),
         claim,
         processes: Vec::new(),
         session: None,
         host: system::host(),
     })
+}
+
+/// Of the enrolled keys the one that was used. Nobody but sshd has keys to tell of.
+fn ssh_keys(arguments: &ExplainArguments, found: Option<&(Account, State)>) -> Vec<SkKey> {
+    let fingerprint = arguments.key.as_deref().filter(|_| arguments.service == SSHD);
+    let keys = found.iter().flat_map(|(account, _)| &account.factors.ssh_keys);
+    let keys = keys.map(|own| &own.key).filter(|key| Some(key.fingerprint().as_str()) == fingerprint);
+    keys.cloned().collect()
 }
 
 fn fingerprint_of(key: &str) -> Result<[u8; 32], Error> {
@@ -145,10 +148,10 @@ fn decide(
         return (outcome, what.into(), rule);
     }
     let mut login = Login::new(policy, request, seed);
-    let own = found.cloned().map(Box::new);
     let mut step = login.next(Event::Begin, now);
     if step == Step::Read {
-        step = login.next(Event::Account(own, 0), now);
+        step = login.next(Event::Account(found.cloned().map(Box::new), 0), now);
+        step = behind_a_note(&mut login, step, policy, found, now);
     }
     // Nothing is sent where so much was that it has to end.
     let conflict = match (&step, found) {
@@ -193,6 +196,33 @@ fn decide(
             ("refused", "refused".into(), reason(*refusal))
         }
         _ => ("refused", "refused".into(), reason(Refusal::Unavailable)),
+    }
+}
+
+/// What comes behind a step that only notes something down: the account of somebody new, or days that have begun or ended.
+fn behind_a_note(
+    login: &mut Login<'_>,
+    step: Step,
+    policy: &Policy,
+    found: Option<&(Account, State)>,
+    now: u64,
+) -> Step {
+    let before = found.map_or_else(State::default, |(_, state)| state.clone());
+    let change = match &step {
+        Step::Commit(change @ Change::Register) => change,
+        Step::Commit(change @ Change::Grace) if before.has_grace_begun() => change,
+        _ => return step,
+    };
+    let Ok(state) = before.apply(change, &policy.limits, now) else {
+        return step;
+    };
+    match (login.next(Event::Committed(Box::new(state.clone())), now), found) {
+        (Step::Read, Some((account, _))) => {
+            login.next(Event::Account(Some(Box::new((account.clone(), state))), 0), now)
+        }
+        // Somebody new, whom a code can be sent to.
+        (Step::Read, None) => step,
+        (next, _) => next,
     }
 }
 
@@ -281,7 +311,7 @@ fn reason(refusal: Refusal) -> String {
     match refusal {
         Refusal::UnknownUser => "this host has no such user".into(),
         Refusal::NotEnrolled => "the user has no second factor that the policy takes".into(),
-        Refusal::UidMismatch => "the account belongs to an earlier user of that name".into(),
+        Refusal::UidMismatch => "the account of that name or uid belongs to an earlier user".into(),
         Refusal::KeyNeeded => "only a security key counts, and there is none here".into(),
         Refusal::NoFactor => "a login without the auth phase proves nothing".into(),
         refusal => log::reason(refusal),
@@ -292,7 +322,7 @@ fn without_auth_phase(
     policy: &Policy,
     request: &Request,
     seed: &Seed,
-    found: Option<(Account, State)>,
+    found: Option<&(Account, State)>,
     now: u64,
 ) -> Option<String> {
     let step = login::account_phase(policy, request, false, now);
@@ -301,7 +331,8 @@ fn without_auth_phase(
         Step::Finish { verdict: Verdict::Refuse(Refusal::NoFactor), .. } if lookup => {
             let mut login = Login::of_account_phase(policy, request, seed);
             login.next(Event::Begin, now);
-            login.next(Event::Account(found.map(Box::new), 0), now)
+            let step = login.next(Event::Account(found.cloned().map(Box::new), 0), now);
+            behind_a_note(&mut login, step, policy, found, now)
         }
         _ => step,
     };
@@ -343,13 +374,11 @@ fn all(context: &mut Context) -> Result<Outcome, Error> {
     let policy = &config.policy;
     let now = system::now();
     let (accounts, faults) = crate::context::accounts(&config, &Store::open(&config.store)?)?;
-    let accounts: HashMap<(&str, u32), &UserReport> =
-        accounts.iter().map(|account| ((account.user.as_str(), account.uid), account)).collect();
-    let covered: Vec<String> = missing::covered(policy)?.into_iter().map(|user| user.user).collect();
-    let row = |user: admin::LoginUser| {
-        let account = accounts.get(&(user.user.as_str(), user.uid)).copied();
+    let standings = Standings::new(policy, &accounts, now);
+    let covered: HashSet<String> = missing::covered(policy)?.into_iter().map(|user| user.user).collect();
+    let row = |user: LoginUser| {
         let is_exempt = !covered.contains(&user.user);
-        let ways = if is_exempt { vec!["exempt".into()] } else { ways(policy, account, now) };
+        let ways = if is_exempt { vec!["exempt".into()] } else { ways(policy, &standings, &user) };
         Row { user: user.user, uid: user.uid, ways }
     };
     let rows: Vec<Row> = admin::login_users(&system::passwd()?).into_iter().map(row).collect();
@@ -371,10 +400,9 @@ fn all(context: &mut Context) -> Result<Outcome, Error> {
     Ok(if faults.is_empty() { Outcome::Done } else { Outcome::Found })
 }
 
-fn ways(policy: &Policy, account: Option<&UserReport>, now: u64) -> Vec<String> {
-    let standing =
-        account.map_or_else(|| Standing::of(policy, None, now), |account| account.standing.clone());
-    let mut ways: Vec<String> = match standing {
+fn ways(policy: &Policy, standings: &Standings<'_>, user: &LoginUser) -> Vec<String> {
+    let account = standings.account(user);
+    let mut ways: Vec<String> = match standings.of(user) {
         Standing::Enrolled => {
             let default = policy.methods_of(&twofa::account::Factors::default());
             let default = default.into_iter().map(|method| method.name());

@@ -172,7 +172,7 @@ pub(crate) fn disk(config: &Config) -> Vec<Finding> {
     }
     let records = database.with_file_name("state");
     if let Ok(metadata) = std::fs::metadata(&records)
-        && (metadata.mode() & 0o077 != 0 || metadata.uid() != 0)
+        && metadata.mode() & 0o077 != 0
     {
         let what = format!("{} can be read by others", records.display());
         let advice = format!("`chown root:root {0}; chmod 700 {0}`", records.display());

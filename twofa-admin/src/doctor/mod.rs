@@ -105,14 +105,17 @@ fn ways_in(config: &Config, conf: &Path, covered: &[LoginUser]) -> WaysIn {
     let policy = &config.policy;
     let has_folder = Path::new("/etc/pam.d").is_dir();
     let folder = module::folder();
-    let read = |path: &Path| fs::read_to_string(path).ok();
     let exists = |module: &str| module::exists(folder.as_deref(), module);
-    let judge = |name: &String| Judged::new(name, &read, has_folder, &exists);
+    let judge = |name: &String| Judged::new(name, &text_of, has_folder, &exists);
     let judged: Vec<Judged> = policy.services.iter().map(judge).collect();
     let mut findings = Vec::new();
     let by_ssh = judged.iter().find(|one| one.name == SSHD);
     let sshd = by_ssh.map(|_| sshd::Sshd::ask());
     for one in &judged {
+        // Without the program nobody gets there.
+        if one.name == SSHD && !one.service.is_own && !Path::new(touch::SSHD).exists() {
+            continue;
+        }
         let access = sshd.as_ref().filter(|_| one.name == SSHD).and_then(sshd::Sshd::access);
         findings.extend(Examiner { judged: one, exists: &exists, access }.findings());
     }
@@ -130,13 +133,18 @@ fn ways_in(config: &Config, conf: &Path, covered: &[LoginUser]) -> WaysIn {
         judged.iter().flat_map(Judged::our_lines).filter_map(|(line, _)| path_of(line)).collect();
     findings.extend(module::findings(folder.as_deref(), &named, &policy.helper));
     if has_folder {
-        findings.extend(stacks::shared(&judged, &policy.services, &service_names(), &read));
+        findings.extend(stacks::shared(&judged, &policy.services, &service_names(), &text_of));
     } else {
         let what = "there is no /etc/pam.d: libpam reads /etc/pam.conf";
         findings.push(Finding::note("pam", what, "One file for each service is easier to keep right."));
     }
     findings.extend(stacks::other_policies(&judged, conf));
     WaysIn { is_called: judged.iter().any(|one| one.our_lines().next().is_some()), findings }
+}
+
+/// A file of others', in which a comment may be in any encoding.
+pub(crate) fn text_of(path: &Path) -> Option<String> {
+    fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn path_of(line: &pam::Line) -> Option<String> {

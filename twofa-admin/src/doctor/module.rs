@@ -31,15 +31,18 @@ pub(crate) fn folder() -> Option<PathBuf> {
 
 /// Whether libpam would find a module.
 pub(crate) fn exists(folder: Option<&Path>, module: &str) -> bool {
-    // libpam puts its own library folder there.
-    if module.contains("$ISA") {
-        return true;
-    }
-    match folder {
-        _ if module.starts_with('/') => Path::new(module).exists(),
-        Some(folder) => folder.join(module).exists(),
-        None => true,
-    }
+    folder.is_none_or(|folder| path(folder, module).exists())
+}
+
+/// Where libpam looks: what it cannot open, with its own words for `$ISA` (`_PAM_ISA`). Debian's lead nowhere.
+fn path(folder: &Path, module: &str) -> PathBuf {
+    let path = folder.join(module);
+    let library = folder.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let isa = match library.contains("-linux-gnu") {
+        true => "/lib/security".to_string(),
+        false => format!("../../{library}/security"),
+    };
+    if path.exists() { path } else { path.to_string_lossy().replace("$ISA", &isa).into() }
 }
 
 /// Looks at those modules of ours that the stacks name.
@@ -53,7 +56,7 @@ pub(crate) fn findings(folder: Option<&Path>, named: &BTreeSet<String>, helper: 
             advice,
         )];
     };
-    let mut paths: BTreeSet<PathBuf> = named.iter().map(|name| folder.join(name)).collect();
+    let mut paths: BTreeSet<PathBuf> = named.iter().map(|name| path(folder, name)).collect();
     if paths.is_empty() {
         paths.insert(folder.join("pam_twofa.so"));
     }
@@ -134,6 +137,11 @@ mod tests {
         let folder = folder().unwrap();
         assert!(exists(Some(&folder), "pam_permit.so") || exists(Some(&folder), "pam_unix.so"));
         assert!(!exists(Some(&folder), "pam_none.so") && !exists(Some(&folder), "/nowhere/pam_unix.so"));
-        assert!(exists(None, "pam_none.so") && exists(Some(&folder), "/lib/$ISA/pam_x.so"));
+        assert!(exists(None, "pam_none.so") && !exists(Some(&folder), "/lib/$ISA/pam_x.so"));
+        let found = |folder: &str, module: &str| path(Path::new(folder), module).display().to_string();
+        let (fedora, debian) = ("/usr/lib64/security", "/usr/lib/x86_64-linux-gnu/security");
+        assert_eq!(found(fedora, "/lib/a/$ISA/pam_x.so"), "/lib/a/../../lib64/security/pam_x.so");
+        assert_eq!(found(debian, "/lib/a/$ISA/pam_x.so"), "/lib/a//lib/security/pam_x.so");
+        assert_eq!(found(debian, "pam_x.so"), "/usr/lib/x86_64-linux-gnu/security/pam_x.so");
     }
 }

@@ -9,6 +9,8 @@ pub(crate) const FOLDERS: [&str; 3] = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc
 pub(crate) const SINGLE_FILE: &str = "/etc/pam.conf";
 /// What stands in for a service without a file, and for a phase without lines.
 pub(crate) const OTHER: &str = "other";
+/// What is between words. A carriage return is not: it is a part of the last word.
+const BLANKS: [char; 3] = [' ', '\t', '\n'];
 /// libpam goes no deeper.
 const MAX_DEPTH: usize = 16;
 /// More than anybody has; includes of includes could make it grow without end.
@@ -283,6 +285,9 @@ impl<'r> Parser<'r> {
             if self.service.lines().count() > MAX_LINES {
                 self.give_up(format!("{file} has too many lines, or includes itself"));
             }
+            if line.ends_with('\n') {
+                self.give_up(format!("{file}:{number} ends with a backslash, and no line follows"));
+            }
             if self.service.abort.is_some() {
                 return;
             }
@@ -332,7 +337,8 @@ impl<'r> Parser<'r> {
     /// `@include NAME`: all lines of another file; without that file libpam gives up.
     fn include_all(&mut self, file: &str, number: usize, name: Option<&str>, inside: Inside) {
         let Some(name) = name else {
-            return;
+            // libpam looks for a file without a name, and takes sshd or login along when it crashes.
+            return self.give_up(format!("{file}:{number} includes nothing"));
         };
         if inside.depth >= MAX_DEPTH {
             return self.give_up(format!("{file}:{number} includes too deeply"));
@@ -350,15 +356,18 @@ impl<'r> Parser<'r> {
         if substack {
             self.push(phase, Line { kind: Kind::Substack, ..line.clone() });
         }
-        match found {
+        let why = match found {
             Some((path, text)) => {
                 let level = inside.level + usize::from(substack);
                 self.file(&path, &text, Inside { wanted: Some(phase), level, depth: inside.depth + 1 });
+                // What makes libpam give up on a file is here a line that fails.
+                self.service.abort.take().map(|_| "includes a file that libpam cannot read to its end")
             }
-            None => {
-                line.kind = Kind::Faulty("includes a file that does not exist");
-                self.push(phase, line);
-            }
+            None => Some("includes a file that does not exist"),
+        };
+        if let Some(why) = why {
+            line.kind = Kind::Faulty(why);
+            self.push(phase, line);
         }
     }
 
@@ -390,15 +399,19 @@ fn lines_of(text: &str, service: &str) -> Option<String> {
     })
 }
 
-/// Without comments and empty lines; a line that ends with a backslash goes on in the next one.
+/// Without comments and empty lines; a line that ends with a backslash goes on in the next one that is none of these. One
+/// that never ends has a line break in it.
 pub(crate) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut begun: Option<(usize, String)> = None;
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in text.split_terminator('\n').enumerate() {
         let (plain, is_commented) = match line.split_once('#') {
             Some((plain, _)) => (plain, true),
             None => (line, false),
         };
+        if plain.trim_matches(BLANKS).is_empty() {
+            continue;
+        }
         let (number, mut whole) = begun.take().unwrap_or((index + 1, String::new()));
         match plain.trim_end().strip_suffix('\\').filter(|_| !is_commented) {
             Some(part) => {
@@ -412,23 +425,22 @@ pub(crate) fn logical_lines(text: &str) -> Vec<(usize, String)> {
             }
         }
     }
-    lines.extend(begun);
-    lines.retain(|(_, line)| !line.trim().is_empty());
+    lines.extend(begun.map(|(number, whole)| (number, whole + "\n")));
     lines
 }
 
 /// Words are between blanks, or between square brackets.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
-    let mut rest = line.trim_start();
+    let mut rest = line.trim_start_matches(BLANKS);
     while !rest.is_empty() {
         let end = match rest.starts_with('[') {
             true => closing(rest).map_or(rest.len(), |at| at + 1),
-            false => rest.find(char::is_whitespace).unwrap_or(rest.len()),
+            false => rest.find(BLANKS).unwrap_or(rest.len()),
         };
         let (word, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
         words.push(word.to_string());
-        rest = after.trim_start();
+        rest = after.trim_start_matches(BLANKS);
     }
     words
 }
@@ -527,6 +539,10 @@ mod tests {
         assert_eq!(service.auth[0].control, Control::broken());
         assert!(stack("@include nowhere").abort.unwrap().contains("/etc/pam.d/sshd:1 includes `nowhere`"));
         assert!(stack("@include sshd").abort.is_some());
+        assert!(stack("auth required pam_permit.so\n@include").abort.unwrap().contains("includes nothing"));
+        assert!(
+            stack("auth required \\\n").abort.unwrap().contains("/etc/pam.d/sshd:1 ends with a backslash")
+        );
         assert!(stack("auth required pam_env.so\n@include sshd\n@include sshd").abort.is_some());
     }
 

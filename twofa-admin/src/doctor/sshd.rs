@@ -3,8 +3,9 @@
 
 use super::finding::{Fate, Finding, Severity, Whom};
 use super::stacks::Access;
+use super::text_of;
 use crate::sshd::{ANYBODY, MAX_USERS, PATIENCE, SSHD, settings};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use twofa::admin::LoginUser;
@@ -14,6 +15,7 @@ use twofa::system::{self, Deadline};
 const CHECK: &str = "sshd";
 const CONFIG: &str = "/etc/ssh/sshd_config";
 const METHODS: &str = "AuthenticationMethods publickey,keyboard-interactive keyboard-interactive";
+const GETENT: &str = "/usr/bin/getent";
 const KEYBOARD: &str = "keyboard-interactive";
 /// Of one configuration.
 const MAX_MATCHES: usize = 30;
@@ -311,7 +313,7 @@ fn root(settings: &Settings) -> Option<Finding> {
     if permit == "yes" || permit == "no" || permit.is_empty() {
         return None;
     }
-    let keys = fs::read_to_string("/root/.ssh/authorized_keys").unwrap_or_default();
+    let keys = text_of(Path::new("/root/.ssh/authorized_keys")).unwrap_or_default();
     let has_key = keys.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     let what = format!("sshd refuses root's codes whatever they are (PermitRootLogin {permit})");
     let advice = "Log in as somebody else and become root, or set `PermitRootLogin yes`: with the ways in that are \
@@ -336,7 +338,7 @@ fn add_user(findings: &mut Vec<Finding>, finding: Finding, user: &str) {
     }
 }
 
-/// What a `Match` speaks of, one value for each kind.
+/// What a `Match` speaks of, one value for each kind; of users and groups the patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Criteria {
     user: Option<String>,
@@ -345,6 +347,9 @@ struct Criteria {
     address: Option<String>,
     port: Option<String>,
     local: Option<String>,
+    domain: Option<String>,
+    /// It speaks of something that is not understood here.
+    is_odd: bool,
     /// As written.
     text: String,
 }
@@ -352,12 +357,14 @@ struct Criteria {
 /// For `-C`. What is left out would make a Match on it an error.
 fn login(user: &str, criteria: &Criteria) -> String {
     let or = |value: &Option<String>, usual: &str| value.clone().unwrap_or_else(|| usual.into());
+    let domain = criteria.domain.iter().map(|domain| format!(",rdomain={domain}"));
     format!(
-        "user={user},host={},addr={},laddr={},lport={}",
+        "user={user},host={},addr={},laddr={},lport={}{}",
         or(&criteria.host, "localhost"),
         or(&criteria.address, "127.0.0.1"),
         or(&criteria.local, "127.0.0.1"),
         or(&criteria.port, "22"),
+        domain.collect::<String>(),
     )
 }
 
@@ -366,30 +373,24 @@ fn matches(
     around: Around<'_>,
     users: &[LoginUser],
     known: &[Finding],
-    said: &[Finding],
+    told: &[Finding],
     deadline: Deadline,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    let mut text = String::new();
+    let (mut text, mut unseen) = (String::new(), Vec::new());
     read_config(Path::new(CONFIG), &mut text, 0);
-    for criteria in text.lines().filter_map(criteria).take(MAX_MATCHES) {
-        let is_covered = |name: &String| users.iter().any(|user| user.user == *name);
-        let user = match (&criteria.user, &criteria.group) {
-            // Who is exempt may come as they like, and system users do not come.
-            (Some(name), _) if !is_covered(name) => continue,
-            (Some(name), _) => name.clone(),
-            (None, Some(group)) => match users.iter().find(|user| is_in(&user.user, group)) {
-                Some(member) => member.user.clone(),
-                None => continue,
-            },
-            (None, None) => ANYBODY.into(),
-        };
-        let Ok(text) = settings(&login(&user, &criteria), deadline) else {
+    for (number, criteria) in text.lines().filter_map(criteria).enumerate() {
+        let Some(user) = somebody(&criteria, users) else {
             continue;
         };
-        for mut finding in others(judge(&Settings::parse(&text), around), known) {
+        let said = settings(&login(&user, &criteria), deadline);
+        let (Ok(said), false) = (said, criteria.is_odd || number >= MAX_MATCHES) else {
+            unseen.push(criteria.text);
+            continue;
+        };
+        for mut finding in others(judge(&Settings::parse(&said), around), known) {
             let is_said = |other: &Finding| other.what == finding.what;
-            if said.iter().any(is_said) || findings.iter().any(is_said) {
+            if told.iter().any(is_said) || findings.iter().any(is_said) {
                 continue;
             }
             finding.affected = Some(Whom::All(format!("everybody whom `{}` is about", criteria.text)));
@@ -398,7 +399,58 @@ fn matches(
             findings.push(finding);
         }
     }
+    if let Some(first) = unseen.first() {
+        let what = format!("what holds for `{first}` could not be asked of sshd");
+        let more = if unseen.len() > 1 { format!(" (and {} more)", unseen.len() - 1) } else { String::new() };
+        let advice = "Look at that block of sshd_config by hand.";
+        findings.push(Finding::new(Severity::Unknown, CHECK, what + &more, advice));
+    }
     findings
+}
+
+/// Somebody covered whom a `Match` may be about: who is exempt may come as they like, and system users do not come.
+fn somebody(criteria: &Criteria, users: &[LoginUser]) -> Option<String> {
+    match (criteria.user.as_deref(), criteria.group.as_deref()) {
+        (None | Some("*"), None) => Some(ANYBODY.into()),
+        (Some(patterns), _) => {
+            users.iter().find(|user| is_among(&user.user, patterns)).map(|user| user.user.clone())
+        }
+        (None, Some(groups)) => groups.split(',').find_map(|group| member(group, users)),
+    }
+}
+
+/// A member of a group: of those that the name service lists, as it takes long to ask after each of many users.
+fn member(group: &str, users: &[LoginUser]) -> Option<String> {
+    let listed = system::output(Path::new(GETENT), &["group", "--", group], Deadline::after(PATIENCE));
+    let listed = listed.unwrap_or_default();
+    let mut fields = listed.trim_end().split(':').skip(2);
+    let (gid, members) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    let passwd = system::passwd().unwrap_or_default();
+    let by_gid = passwd.lines().filter(|line| !gid.is_empty() && line.split(':').nth(3) == Some(gid));
+    let by_gid = by_gid.filter_map(|line| line.split(':').next());
+    let names: HashSet<&str> = members.split(',').chain(by_gid).collect();
+    let found = users.iter().find(|user| names.contains(user.user.as_str()));
+    // Some name services list nobody.
+    let found = found.or_else(|| users.iter().take(MAX_USERS).find(|user| is_in(&user.user, group)));
+    found.map(|user| user.user.clone())
+}
+
+/// Whether a list of patterns is about a name: one of them, and none of those with an exclamation mark.
+fn is_among(name: &str, patterns: &str) -> bool {
+    let (not, so): (Vec<&str>, Vec<&str>) = patterns.split(',').partition(|pattern| pattern.starts_with('!'));
+    let is_like = |pattern: &&str| is_like(name.as_bytes(), pattern.trim_start_matches('!').as_bytes());
+    so.iter().any(is_like) && !not.iter().any(is_like)
+}
+
+fn is_like(name: &[u8], pattern: &[u8]) -> bool {
+    match (name, pattern) {
+        (_, [b'*', rest @ ..]) => {
+            (0..=name.len()).any(|at| is_like(name.get(at..).unwrap_or_default(), rest))
+        }
+        ([_, name @ ..], [b'?', rest @ ..]) => is_like(name, rest),
+        ([first, name @ ..], [second, rest @ ..]) => first == second && is_like(name, rest),
+        (name, pattern) => name.is_empty() && pattern.is_empty(),
+    }
 }
 
 fn is_in(user: &str, group: &str) -> bool {
@@ -407,7 +459,7 @@ fn is_in(user: &str, group: &str) -> bool {
 
 /// A file and those that it includes, in order.
 fn read_config(path: &Path, text: &mut String, depth: usize) {
-    for line in fs::read_to_string(path).unwrap_or_default().lines() {
+    for line in text_of(path).unwrap_or_default().lines() {
         let mut words = words(line).into_iter();
         let is_include = words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"));
         if !is_include || depth >= 16 {
@@ -442,38 +494,55 @@ fn expand(pattern: &Path) -> Vec<std::path::PathBuf> {
 
 pub(crate) fn words(line: &str) -> Vec<String> {
     let plain = line.trim().replacen('=', " ", 1);
-    let plain = if plain.starts_with('#') { String::new() } else { plain };
-    plain.split_whitespace().map(|word| word.trim_matches('"').to_string()).collect()
+    let words = plain.split_whitespace().take_while(|word| !word.starts_with('#'));
+    words.map(|word| word.trim_matches('"').to_string()).collect()
 }
 
 /// Of a `Match` line; nothing for other lines and for `Match all`.
 fn criteria(line: &str) -> Option<Criteria> {
     let words = words(line);
     let (first, rest) = words.split_first()?;
-    if !first.eq_ignore_ascii_case("match") {
+    let is_all = matches!(rest, [all] if all.eq_ignore_ascii_case("all"));
+    if !first.eq_ignore_ascii_case("match") || is_all {
         return None;
     }
     let mut criteria = Criteria { text: format!("Match {}", rest.join(" ")), ..Criteria::default() };
     for pair in rest.chunks(2) {
-        let [kind, patterns] = pair else {
+        let (kind, patterns) = (pair.first()?, pair.get(1).map_or("", String::as_str));
+        // The first that is no negation; a star stands for one letter here.
+        let Some(pattern) = patterns.split(',').find(|pattern| !pattern.starts_with('!')) else {
+            // sshd never takes that for a match.
             return None;
         };
-        // The first that is no negation; a star stands for one letter here.
-        let pattern = patterns.split(',').find(|pattern| !pattern.starts_with('!'))?;
         let value = Some(pattern.replace(['*', '?'], "x"));
-        let network = Some(pattern.split('/').next().unwrap_or_default().replace('*', "1"));
         match kind.to_ascii_lowercase().as_str() {
-            "user" if pattern == "*" => {}
-            "user" => criteria.user = value,
-            "group" => criteria.group = value,
+            "user" => criteria.user = Some(patterns.into()),
+            "group" => criteria.group = Some(patterns.into()),
             "host" => criteria.host = value,
-            "address" => criteria.address = network,
-            "localaddress" => criteria.local = network,
+            "address" => criteria.address = Some(address(pattern)),
+            "localaddress" => criteria.local = Some(address(pattern)),
             "localport" => criteria.port = value,
-            _ => return None,
+            "rdomain" => criteria.domain = value,
+            // About users whom the host does not have.
+            "invalid-user" => return None,
+            _ => criteria.is_odd = true,
         }
     }
     Some(criteria)
+}
+
+/// One that a pattern is about: a network's own, or with all parts where stars leave some out.
+fn address(pattern: &str) -> String {
+    let address = pattern.split('/').next().unwrap_or_default();
+    if address == "*" {
+        // Of a network that is nobody's (RFC 5737): where something is said of all but a few.
+        return "192.0.2.1".into();
+    }
+    if !address.contains('*') || address.contains(':') {
+        return address.replace('*', "1");
+    }
+    let parts = address.split('.').chain(["1", "1", "1"]).take(4);
+    parts.map(|part| part.replace('*', "1")).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
@@ -593,12 +662,28 @@ mod tests {
 
     #[test]
     fn a_match_is_tried_with_somebody_whom_it_is_about() {
-        let of =
-            |line: &str| criteria(line).map(|found| login(found.user.as_deref().unwrap_or("nobody"), &found));
+        let users = ["alice", "backup", "bob"].map(|user| LoginUser { user: user.into(), uid: 1 });
+        let of = |line: &str| {
+            let criteria = criteria(line)?;
+            somebody(&criteria, &users).map(|user| login(&user, &criteria))
+        };
         let usual = "host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
         let table = [
             ("Match User backup,!root", Some(format!("user=backup,{usual}"))),
             ("match user *", Some(format!("user=nobody,{usual}"))),
+            ("Match User !a*,b*,carol # who backs up", Some(format!("user=backup,{usual}"))),
+            ("Match User carol,b?b", Some(format!("user=bob,{usual}"))),
+            ("Match User carol", None),
+            ("Match User !alice", None),
+            (
+                "Match Address *,!198.51.100.0/24",
+                Some("user=nobody,host=localhost,addr=192.0.2.1,laddr=127.0.0.1,lport=22".into()),
+            ),
+            (
+                "Match Address !10.1.*,10.*",
+                Some("user=nobody,host=localhost,addr=10.1.1.1,laddr=127.0.0.1,lport=22".into()),
+            ),
+            ("Match RDomain vrf1", Some(format!("user=nobody,{usual},rdomain=vrf1"))),
             (
                 "  Match Address 192.0.2.0/24,10.* User bob",
                 Some("user=bob,host=localhost,addr=192.0.2.0,laddr=127.0.0.1,lport=22".into()),

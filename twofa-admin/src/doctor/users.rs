@@ -4,7 +4,7 @@ use super::finding::{Fate, Finding, Severity, Whom};
 use crate::missing;
 use std::collections::HashSet;
 use twofa::account::{Account, State};
-use twofa::admin::{self, LoginUser, Standing, UserReport};
+use twofa::admin::{self, LoginUser, Standing, Standings, UserReport};
 use twofa::config::Config;
 use twofa::policy::{Method, Mode, Policy};
 use twofa::store::{self, Store};
@@ -57,12 +57,22 @@ pub(crate) fn examine(config: &Config, users: &[LoginUser]) -> (Counts, Vec<Find
         let what = format!("the store is sound: {} accounts", reports.len());
         findings.push(Finding::ok("store", what));
     }
-    findings.extend(faults);
+    let all_is_lost = reports.is_empty() && !faults.is_empty();
+    for fault in faults {
+        // A folder that nothing can be read in is said of each record in it.
+        if findings.iter().all(|known| known.what != fault.what) {
+            findings.push(fault);
+        }
+    }
+    if all_is_lost {
+        // Who has a factor nobody can tell.
+        return (counts, findings);
+    }
     let known: HashSet<(&str, u32)> =
         reports.iter().filter(|r| !r.methods.is_empty()).map(|r| (r.user.as_str(), r.uid)).collect();
     counts.enrolled = users.iter().filter(|user| known.contains(&(user.user.as_str(), user.uid))).count();
     counts.locked = reports.iter().filter(|report| report.locked || report.locked_addresses > 0).count();
-    let gone = gone(&reports);
+    let gone = gone(&reports, users);
     let (refused, more) = refused(&config.policy, users, &reports, &damaged);
     counts.refused = refused;
     findings.extend(gone);
@@ -160,9 +170,11 @@ fn refused(
 }
 
 /// Accounts of users whom the host has no longer, or has with another uid.
-fn gone(reports: &[UserReport]) -> Vec<Finding> {
+fn gone(reports: &[UserReport], users: &[LoginUser]) -> Vec<Finding> {
     let (mut gone, mut moved, mut findings) = (Vec::new(), Vec::new(), Vec::new());
-    for report in reports {
+    // It takes long to ask after each of many users.
+    let known: HashSet<(&str, u32)> = users.iter().map(|user| (user.user.as_str(), user.uid)).collect();
+    for report in reports.iter().filter(|report| !known.contains(&(report.user.as_str(), report.uid))) {
         match system::user(&report.user, [].into_iter()) {
             Ok(None) => gone.push(report.user.clone()),
             Ok(Some(known)) if known.uid != report.uid => moved.push(report.user.clone()),
@@ -188,13 +200,12 @@ fn gone(reports: &[UserReport]) -> Vec<Finding> {
 
 /// Who is let in without a factor for the time being.
 fn standing(policy: &Policy, users: &[LoginUser], reports: &[UserReport]) -> Vec<Finding> {
-    let none = Standing::of(policy, None, system::now());
+    let standings = Standings::new(policy, reports, system::now());
     let (mut names, mut ends): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for user in users {
-        let own = reports.iter().find(|report| report.user == user.user && report.uid == user.uid);
-        let end = match own.map_or(&none, |report| &report.standing) {
-            Standing::NotYet { enforced_from } => enforced_from.clone(),
-            Standing::Grace { grace_until } => grace_until.clone(),
+        let end = match standings.of(user) {
+            Standing::NotYet { enforced_from } => enforced_from,
+            Standing::Grace { grace_until } => grace_until,
             Standing::GraceToCome { grace_days } => format!("{grace_days} days after the next login"),
             Standing::Enrolled | Standing::Refused => continue,
         };

@@ -210,7 +210,7 @@ pub(crate) fn auth(lines: &[Line], exists: Exists<'_>) -> Auth {
         bare: bare.and_then(|seen| seen.early),
         early: plain.early,
         twice: ends(&plain).iter().chain(&ends(&by_key)).any(|seen| seen.calls > 1),
-        locked: if has_ours { passing.locked() } else { Vec::new() },
+        locked: if has_ours || plain.good.is_empty() { passing.locked() } else { Vec::new() },
         locked_by_key: if has_ours && passing_by_key.good.is_empty() {
             Some(passing_by_key.spoiled(None))
         } else {

@@ -242,9 +242,8 @@ pub(super) fn shown(path: &Path, old: &str, new: &str) -> String {
 /// What stands around a file of PAM on this host.
 pub(super) fn with_host<T>(action: impl FnOnce(Host<'_>) -> T) -> T {
     let folder = module::folder();
-    let read = |path: &Path| fs::read_to_string(path).ok();
     let exists = |name: &str| module::exists(folder.as_deref(), name);
-    action(Host { read: &read, exists: &exists })
+    action(Host { read: &doctor::text_of, exists: &exists })
 }
 
 fn stack(service: &str) -> Vec<Finding> {

@@ -124,13 +124,8 @@ impl<'a> LoginStore<'a> {
 impl ports::Store for LoginStore<'_> {
     fn read(&mut self) -> Event {
         let read = Store::open(self.paths).and_then(|store| {
-            // An account of this uid by another name is nobody else's to begin anew.
-            let uid = self.request.known.as_ref().map_or(DECOY_UID, |known| known.uid);
-            let by_uid = store.accounts.name(uid)?;
-            let found = match (store.account(&self.request.user)?, by_uid) {
-                (None, Some(other)) => store.account(&other)?,
-                (found, _) => found,
-            };
+            let uid = self.request.known.as_ref().map(|known| known.uid);
+            let found = store.account_at_login(&self.request.user, uid)?;
             if found.is_none() {
                 // The work of reading somebody's state, so that the time to the prompt tells nothing.
                 let _ = Record::open(&store.records, DECOY_UID, &store.sealer)?.read(DECOY.generation);

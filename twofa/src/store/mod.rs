@@ -113,6 +113,19 @@ impl Store {
         }
     }
 
+    /// What a login of `user` meets: an account of this uid by another name is nobody else's to begin anew.
+    ///
+    /// # Errors
+    ///
+    /// When it is damaged or missing; no account is `None`.
+    pub fn account_at_login(&self, user: &str, uid: Option<u32>) -> Result<Option<(Account, State)>, Error> {
+        let by_uid = self.accounts.name(uid.unwrap_or(DECOY_UID))?;
+        match (self.account(user)?, by_uid) {
+            (None, Some(other)) => self.account(&other),
+            (found, _) => Ok(found),
+        }
+    }
+
     /// An account just read, and its state: read again, both, if they changed in between.
     fn with_state(&self, account: Account) -> Result<Option<(Account, State)>, Error> {
         let unlocked = Record::open(&self.records, account.uid, &self.sealer)
