@@ -154,6 +154,20 @@ fn who_says_no_keeps_every_file() {
 }
 
 #[test]
+fn a_mistyped_name_is_asked_for_again() {
+    let world = debian();
+    let mut init = world.terminal(&["twofa-admin", "init"]);
+    init.answer("Method [1]: ", "2");
+    init.answer("(Enter: none) ", "alcie");
+    init.expect("there is no user `alcie` on this host");
+    init.answer("(Enter: none) ", "");
+    init.expect("Write this? [y/N]: ");
+    // The policy is made by then.
+    let ran = world.run_with_input(&["twofa-admin", "init"], "2\n").expect(1);
+    assert!(ran.stderr.contains("stopped; neither PAM nor sshd was touched"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_second_run_changes_nothing() {
     let world = debian();
     write(&world).ok();
@@ -233,6 +247,66 @@ fn undo_leaves_the_edits_of_others() {
     assert!(world.path("/etc/pam.d/sshd.twofa-backup.2").exists());
 }
 
+/// A `Match` in the drop-in is somebody's own, whatever is in it.
+#[test]
+fn undo_leaves_what_was_said_for_some() {
+    let world = debian();
+    write(&world).ok();
+    let robots = "Match User robot\nPasswordAuthentication no\nAuthenticationMethods publickey\n";
+    world.append(DROP_IN, robots);
+    world.run(&UNDO).expect(0);
+    assert_eq!(text(&world, DROP_IN), robots);
+}
+
+/// The settings without the lines would ask for passwords that users do not have; once it is enforced, the lines
+/// without the settings would ask for codes that nobody can type.
+#[test]
+fn undo_takes_nothing_out_of_sshd_by_halves() {
+    let world = debian();
+    write(&world).ok();
+    let parts = || (text(&world, PAM_SSHD).contains("pam_twofa.so"), world.path(DROP_IN).exists());
+    let undo = |answers: &str| world.run_with_input(&["twofa-admin", "init", "--undo"], answers).expect(3);
+    // First the settings, then login; the lines of sshd are not asked about any more.
+    let ran = undo("n\ny\ny\n");
+    assert!(ran.stdout.contains("NOT WRITTEN: /etc/pam.d/sshd: "), "{}", ran.stdout);
+    assert_eq!(parts(), (true, true));
+    assert!(!text(&world, PAM_LOGIN).contains("pam_twofa.so"));
+    undo("y\nn\n");
+    assert_eq!(parts(), (true, false));
+    write(&world).ok();
+    world.enroll("root");
+    world.admin(&["policy", "enable", "--force"]).ok();
+    let ran = undo("n\nn\ny\n");
+    assert!(ran.stdout.contains("NOT WRITTEN: /etc/ssh/sshd_config.d/00-twofa.conf: "), "{}", ran.stdout);
+    assert_eq!(parts(), (true, true));
+    undo("n\ny\nn\n");
+    assert_eq!(parts(), (false, true));
+}
+
+/// A comment in Latin-1 is no reason to say that there is nothing.
+#[test]
+fn undo_owns_up_to_lines_that_it_cannot_take_out() {
+    let world = debian();
+    write(&world).ok();
+    world.run(&["sh", "-c", "printf '# f\\374r alle\\n' >>/etc/pam.d/login"]).ok();
+    let ran = world.run(&UNDO).expect(3);
+    assert!(ran.stdout.contains("NOT WRITTEN: /etc/pam.d/login"), "{}", ran.stdout);
+    assert!(!text(&world, PAM_SSHD).contains("pam_twofa.so"));
+}
+
+#[test]
+fn undo_finds_a_service_with_a_dot() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    world.run(&["cp", PAM_LOGIN, "/etc/pam.d/vsftpd.local"]).ok();
+    let before = text(&world, "/etc/pam.d/vsftpd.local");
+    world.admin(&["policy", "set", "services=[\"sshd\", \"vsftpd.local\"]"]).ok();
+    write(&world).ok();
+    assert!(text(&world, "/etc/pam.d/vsftpd.local").contains("pam_twofa.so"));
+    world.run(&UNDO).expect(0);
+    assert_eq!(text(&world, "/etc/pam.d/vsftpd.local"), before);
+}
+
 /// Rescue has to work where the policy or the store are what is broken.
 #[test]
 fn undo_needs_no_policy() {
@@ -242,6 +316,25 @@ fn undo_needs_no_policy() {
     world.run(&["rm", "-r", "/etc/twofa", "/var/lib/twofa"]).ok();
     world.run(&UNDO);
     assert_eq!(files(&world), before);
+}
+
+/// What is read after ours, and could not be without it.
+#[test]
+fn undo_leaves_an_sshd_that_starts() {
+    let world = debian();
+    write(&world).ok();
+    world.write(
+        "/etc/ssh/sshd_config.d/50-site.conf",
+        "KbdInteractiveAuthentication no\nAuthenticationMethods keyboard-interactive\n",
+    );
+    let before = files(&world);
+    let ran = world.run(&UNDO).expect(3);
+    assert!(ran.stdout.contains("00-twofa.conf is as it was: without it, "), "{}", ran.stdout);
+    world.run(&["/usr/sbin/sshd", "-t"]).ok();
+    let of_ssh = |files: &BTreeSet<String>| -> Vec<String> {
+        files.iter().filter(|line| line.contains("ssh")).cloned().collect()
+    };
+    assert_eq!(of_ssh(&files(&world)), of_ssh(&before));
 }
 
 /// Out of a stack that counts on our lines they are not taken.
@@ -402,6 +495,22 @@ fn a_read_only_disk_is_told() {
     expect_left(&world, "read-only", "Read-only file system");
 }
 
+/// With no room at all, and with room for the copy alone.
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing_behind() {
+    for free in [0, 1] {
+        let world = debian();
+        world.admin(&["init", "--yes"]).ok();
+        let fill = format!(
+            "cp -a /etc/pam.d /root/pam.d && mount -t tmpfs -o size=1m,mode=755 tmpfs /etc/pam.d && \
+             cp -a /root/pam.d/. /etc/pam.d && head -c 4096 /dev/zero >/etc/pam.d/room.x && \
+             cat /dev/zero >/etc/pam.d/full.x; [ {free} = 0 ] || rm /etc/pam.d/room.x"
+        );
+        world.run(&["sh", "-c", &fill]);
+        expect_left(&world, "full", "No space left on device");
+    }
+}
+
 #[test]
 fn without_a_module_that_loads_nothing_is_written() {
     let find = "$(find /usr/lib -name pam_twofa.so)";
@@ -432,6 +541,17 @@ fn another_policy_or_an_enforced_one_writes_nothing() {
     let ran = world.run(&[&WRITE[..], &["--conf", "/etc/twofa/other.toml"]].concat()).expect(3);
     assert!(ran.stdout.contains("another policy"), "{}", ran.stdout);
     assert_eq!(files(&world), before);
+}
+
+#[test]
+fn what_a_file_says_moves_no_terminal() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    let stack = text(&world, PAM_SSHD).replace("@include common-auth", "@include common-auth # \u{1b}[2J");
+    world.write(PAM_SSHD, &stack);
+    let shown = write(&world).ok();
+    assert!(shown.contains("# \u{fffd}[2J") && !shown.contains('\u{1b}'), "{shown}");
+    assert!(text(&world, PAM_SSHD).contains("# \u{1b}[2J"));
 }
 
 // sshd
@@ -470,8 +590,10 @@ fn a_drop_in_that_would_not_work_is_not_left_there() {
         assert!(ran.stdout.contains(why), "{what}: {}", ran.stdout);
         let after = world.run(&["sh", "-c", "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*"]).stdout;
         assert_eq!(after, before, "{what}");
-        // What to do instead.
+        // What to do instead, once; and of PAM nothing is left to do.
         assert!(ran.stdout.contains("    AuthenticationMethods publickey,keyboard-interactive"), "{what}");
+        assert_eq!(ran.stdout.matches("\n    KbdInteractiveAuthentication yes\n").count(), 1, "{what}");
+        assert!(!ran.stdout.contains("Add to /etc/pam.d"), "{what}: {}", ran.stdout);
     }
 }
 
@@ -499,6 +621,45 @@ fn backups_are_never_overwritten() {
     let told = world.run(&UNDO).ok();
     assert!(told.contains("sshd.twofa-backup.2 is something else, and stays"), "{told}");
     assert!(!world.path("/etc/pam.d/sshd.twofa-backup.3").exists());
+}
+
+/// Configuration management came by while the question was open.
+#[test]
+fn what_became_somebody_elses_meanwhile_stays() {
+    let changes = [
+        ("another text", "echo '# new' >>/etc/pam.d/sshd"),
+        ("a link", "mv /etc/pam.d/sshd /etc/sshd.managed && ln -s /etc/sshd.managed /etc/pam.d/sshd"),
+        ("another mode", "chmod 600 /etc/pam.d/sshd"),
+    ];
+    for (what, change) in changes {
+        let world = debian();
+        let mut init = world.terminal(&["twofa-admin", "init"]);
+        init.answer("Method [1]: ", "2");
+        init.answer("(Enter: none) ", "");
+        init.expect("Write this? [y/N]: ");
+        world.run(&["sh", "-c", change]).ok();
+        let before = files(&world);
+        init.send_line("y");
+        init.expect("NOT WRITTEN: /etc/pam.d/sshd was changed by somebody else meanwhile");
+        init.expect("Write this? [y/N]: ");
+        assert_eq!(files(&world), before, "{what}");
+    }
+}
+
+#[test]
+fn a_policy_that_was_changed_meanwhile_is_not_changed_back() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    let exempt = ["exempt", "add", "--user", "alice", "--reason", "r", "--until", "2099-01-01"];
+    world.admin(&exempt).ok();
+    let mut remove = world.terminal(&["twofa-admin", "exempt", "remove", "--user", "alice"]);
+    remove.expect("[y/N]: ");
+    world.append("/etc/twofa/twofa.toml", "# somebody was here\n");
+    remove.send_line("y");
+    remove.expect("changed by somebody else meanwhile");
+    remove.expect_end(1);
+    let policy = text(&world, "/etc/twofa/twofa.toml");
+    assert!(policy.ends_with("# somebody was here\n") && policy.contains("\nuser = \"alice\"\n"), "{policy}");
 }
 
 /// Killed at each of the calls that change a folder, with `strace` of the machine: each file is the old or the new one.

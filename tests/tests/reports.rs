@@ -292,10 +292,35 @@ fn what_somebody_else_changed_meanwhile_stays() {
     editor(&site, &format!("{LESS}\necho '# somebody was here' >>{other}"));
     let output = edit(&site, &[], "y\n");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(said(&output).contains("somebody else changed the policy meanwhile"), "{output:?}");
+    assert!(said(&output).contains("was changed by somebody else meanwhile"), "{output:?}");
     let now = policy(&site);
     assert!(now.contains("# somebody was here") && now.contains("failures = 5"), "{now}");
     assert_eq!(drafts(&site).len(), 1);
+}
+
+/// Who keeps it from others goes on doing so.
+#[test]
+fn the_policy_stays_whose_it_was() {
+    let site = office();
+    let path = site.path("twofa.toml");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let seen = site.path("seen");
+    editor(&site, &format!("{LESS}\nstat -c %a \"$1\" >{}", seen.display()));
+    assert!(edit(&site, &[], "y\n").status.success());
+    assert_eq!(mode(), 0o600);
+    assert_eq!(fs::read_to_string(seen).unwrap(), "600\n", "the draft");
+    site.admin_ok(&["policy", "set", "limits.failures=3"], "");
+    assert_eq!(mode(), 0o600);
+    assert!(policy(&site).contains("failures = 3 # less\n"));
+    // A link leads to what somebody else writes.
+    let managed = site.path("managed.toml");
+    fs::rename(&path, &managed).unwrap();
+    std::os::unix::fs::symlink(&managed, &path).unwrap();
+    editor(&site, "sed -i 's/failures = 3/failures = 4/' \"$1\"");
+    let output = edit(&site, &[], "y\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said(&output).contains("is a symbolic link") && path.is_symlink(), "{output:?}");
 }
 
 #[test]

@@ -186,19 +186,20 @@ fn show_secret(
 ) -> Result<(), Error> {
     let uri = otpauth::uri(issuer, user, secret, shape);
     let terminal = &mut context.terminal;
-    terminal.say(&format!("Scan this with the authenticator app of {user}:\n"))?;
-    // A code this long always fits; without it the secret below does.
-    if let Some(qr) = qr::render(&uri, terminal.has_colour()) {
-        terminal.say(&qr)?;
-    }
-    terminal.say(&Zeroizing::new(format!("Or open this: {}", uri.as_str())))?;
+    terminal
+        .say(&Zeroizing::new(format!("Open this in the authenticator app of {user}: {}", uri.as_str())))?;
     terminal.say(&Zeroizing::new(format!("Or type it in: {}", otpauth::groups(secret).as_str())))?;
     terminal.say(&format!(
-        "               time based, {} digits, every {} seconds, {}\n",
+        "               time based, {} digits, every {} seconds, {}",
         shape.digits,
         shape.step,
         shape.algorithm.name()
-    ))
+    ))?;
+    // Last, as a screen of 24 lines has just room for it. A code this long always fits; without it the secret does.
+    match qr::render(&uri, terminal.has_colour()) {
+        Some(qr) => terminal.say(&Zeroizing::new(format!("Or scan it:\n\n{}", qr.trim_end_matches('\n')))),
+        None => Ok(()),
+    }
 }
 
 /// Asks for a code that the new app shows; returns its time step.

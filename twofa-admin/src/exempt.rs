@@ -3,10 +3,10 @@
 use crate::cli::{ExemptCommand, Exempted};
 use crate::context::Context;
 use crate::error::Error;
-use crate::policy::{document, replace};
+use crate::policy::Draft;
 use crate::{Outcome, table, when};
 use serde::Serialize;
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{ArrayOfTables, Item, Table, value};
 use twofa::config::Config;
 use twofa::message::rfc3339;
 use twofa::policy::{Exemption, Who};
@@ -107,7 +107,7 @@ fn add(
     until: &str,
 ) -> Result<Outcome, Error> {
     refuse_unknown(who)?;
-    let mut document = document(&context.conf)?;
+    let mut draft = Draft::read(&context.conf)?;
     let mut table = Table::new();
     let (kind, name) = who.name();
     table.insert(kind, value(name));
@@ -123,12 +123,12 @@ fn add(
         )
     })?;
     table.insert("until", value(date));
-    let exemptions = document.entry("exempt").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+    let exemptions = draft.document.entry("exempt").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
     let exemptions = exemptions.as_array_of_tables_mut().ok_or_else(|| {
         Error::refused("`exempt` in the policy is not written as [[exempt]]", "Change it by hand.")
     })?;
     exemptions.push(table);
-    let config = replace(&context.conf, &document, |config| {
+    let config = draft.replace(&context.conf, |config| {
         let ended = config.policy.exemptions.last().is_none_or(|added| added.until <= system::now());
         if ended {
             return Err(Error::refused(
@@ -164,10 +164,10 @@ fn refuse_unknown(who: &Exempted) -> Result<(), Error> {
 }
 
 fn remove(context: &mut Context, who: &Exempted, yes: bool) -> Result<Outcome, Error> {
-    let mut document: DocumentMut = document(&context.conf)?;
+    let mut draft = Draft::read(&context.conf)?;
     let (kind, name) = who.name();
     let is_theirs = |table: &Table| table.get(kind).and_then(Item::as_str) == Some(name);
-    let exemptions = document.get_mut("exempt").and_then(Item::as_array_of_tables_mut);
+    let exemptions = draft.document.get_mut("exempt").and_then(Item::as_array_of_tables_mut);
     let removed = exemptions.map_or(0, |exemptions| {
         let before = exemptions.len();
         exemptions.retain(|table| !is_theirs(table));
@@ -182,7 +182,7 @@ fn remove(context: &mut Context, who: &Exempted, yes: bool) -> Result<Outcome, E
     }
     let question = format!("Ask {kind} {whom} for a second factor again?");
     context.terminal.insist(&question, yes)?;
-    let config = replace(&context.conf, &document, |_| Ok(()))?;
+    let config = draft.replace(&context.conf, |_| Ok(()))?;
     context.did(&config, "exemption-removed", name, kind);
     context.terminal.say(&format!("{kind} {whom} is exempt no longer."))?;
     Ok(Outcome::Done)

@@ -18,6 +18,7 @@ mod enroll;
 mod error;
 mod exempt;
 mod explain;
+mod file;
 mod import;
 mod init;
 mod keys;

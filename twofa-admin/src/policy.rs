@@ -5,6 +5,7 @@ mod edit;
 use crate::cli::PolicyCommand;
 use crate::context::{Context, accounts};
 use crate::error::Error;
+use crate::file::Original;
 use crate::{Outcome, doubts, exempt, missing, sshd, table, trial, when};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use twofa::admin::{self, LoginUser, PolicyReport};
 use twofa::config::{self, Config};
 use twofa::policy::{Mode, Policy};
 use twofa::store::Store;
+use twofa::system;
 use twofa::trial::Trial;
-use twofa::{system, trusted};
 
 pub(crate) fn run(context: &mut Context, command: PolicyCommand) -> Result<Outcome, Error> {
     match command {
@@ -101,26 +102,26 @@ pub(crate) fn set(context: &mut Context, values: &[String], force: bool) -> Resu
 
 /// Changes values of the file and keeps everything else of it, comments included.
 fn change(context: &mut Context, values: &[String], force: bool) -> Result<Outcome, Error> {
-    let (before, _) = config::read(&context.conf)?;
-    let (after, text) = with(&context.conf, values)?;
-    put_in_force(context, Some(&before), &after, &text, &values.join(" "), force)
+    let (after, draft) = with(&context.conf, values)?;
+    put_in_force(context, &draft.original, &after, &draft.document.to_string(), &values.join(" "), force)
 }
 
 /// Replaces the policy, unless that would lock somebody out.
 fn put_in_force(
     context: &mut Context,
-    before: Option<&Config>,
+    original: &Original,
     after: &Config,
     text: &str,
     what: &str,
     force: bool,
 ) -> Result<Outcome, Error> {
+    let before = config::read(&context.conf).ok().map(|(before, _)| before);
     // What the file said before it was broken, nobody knows: then all of it is new.
     let nothing = Config { policy: Policy { mode: Mode::Off, ..after.policy.clone() }, ..after.clone() };
-    if let Some(outcome) = refuse_lock_out(context, before.unwrap_or(&nothing), after, force)? {
+    if let Some(outcome) = refuse_lock_out(context, before.as_ref().unwrap_or(&nothing), after, force)? {
         return Ok(outcome);
     }
-    trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+    original.put(text)?;
     let config = context.config()?;
     context.did(&config, "policy-changed", "*", what);
     context.terminal.say(&format!("The policy is changed; the mode is {}.", config.policy.mode.name()))?;
@@ -128,41 +129,47 @@ fn put_in_force(
     Ok(Outcome::Done)
 }
 
-/// The policy with other values, and its text: checked, and not stored yet.
-pub(crate) fn with(conf: &Path, values: &[String]) -> Result<(Config, String), Error> {
-    let mut document = document(conf)?;
+/// The policy with other values: checked, and not stored yet.
+pub(crate) fn with(conf: &Path, values: &[String]) -> Result<(Config, Draft), Error> {
+    let mut draft = Draft::read(conf)?;
     for value in values {
-        assign(&mut document, value)?;
+        assign(&mut draft.document, value)?;
     }
-    checked(conf, &document)
+    Ok((draft.check(conf)?, draft))
 }
 
-/// The policy as text that can be changed without losing its comments.
-pub(crate) fn document(conf: &Path) -> Result<DocumentMut, Error> {
-    let (_, text) = config::read(conf)?;
-    text.parse().map_err(|error: toml_edit::TomlError| {
-        Error::refused(format!("the policy cannot be edited: {}", error.message()), "Correct it by hand.")
-    })
+/// The policy, to be changed without losing its comments, or what somebody else wrote meanwhile.
+pub(crate) struct Draft {
+    original: Original,
+    pub(crate) document: DocumentMut,
 }
 
-/// Puts a changed policy in force, if it is valid and `check` has nothing against it.
-pub(crate) fn replace(
-    conf: &Path,
-    document: &DocumentMut,
-    check: impl FnOnce(&Config) -> Result<(), Error>,
-) -> Result<Config, Error> {
-    let (config, text) = checked(conf, document)?;
-    check(&config)?;
-    trusted::replace(conf, text.as_bytes(), 0o644)?;
-    Ok(config::read_and_keep(conf)?)
-}
+impl Draft {
+    pub(crate) fn read(conf: &Path) -> Result<Self, Error> {
+        config::read(conf)?;
+        let original = Original::read(conf)?;
+        let document = original.text.parse().map_err(|error: toml_edit::TomlError| {
+            Error::refused(format!("the policy cannot be edited: {}", error.message()), "Correct it by hand.")
+        })?;
+        Ok(Self { original, document })
+    }
 
-fn checked(conf: &Path, document: &DocumentMut) -> Result<(Config, String), Error> {
-    let text = document.to_string();
-    let config = config::parse(conf, &text).map_err(|fault| {
-        Error::refused(fault.to_string(), "Nothing was changed. `twofa-admin policy show` has every key.")
-    })?;
-    Ok((config, text))
+    fn check(&self, conf: &Path) -> Result<Config, Error> {
+        config::parse(conf, &self.document.to_string()).map_err(|fault| {
+            Error::refused(fault.to_string(), "Nothing was changed. `twofa-admin policy show` has every key.")
+        })
+    }
+
+    /// Puts it in force, if it is valid and `check` has nothing against it.
+    pub(crate) fn replace(
+        &self,
+        conf: &Path,
+        check: impl FnOnce(&Config) -> Result<(), Error>,
+    ) -> Result<Config, Error> {
+        check(&self.check(conf)?)?;
+        self.original.put(&self.document.to_string())?;
+        Ok(config::read_and_keep(conf)?)
+    }
 }
 
 /// Looks at whom a change would lock out, and reports them: then it is not made.

@@ -15,7 +15,7 @@ pub(crate) use pam::FOLDERS;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::{Outcome, sshd as touch, table, when};
+use crate::{Outcome, sshd as touch, table, terminal, when};
 use finding::Whom;
 use serde::Serialize;
 use stacks::{Examiner, Judged};
@@ -239,10 +239,11 @@ fn affected(finding: &Finding) -> Option<String> {
 
 /// Lines of a width that can be read, behind a column for `word`.
 fn block(word: &str, text: &str) -> Vec<String> {
+    let width = terminal::width().map_or(WIDTH, |columns| columns.min(WIDTH));
     let mut lines = vec![format!("{word:<8}")];
     for part in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + part.chars().count() <= WIDTH => {
+            Some(line) if line.chars().count() + 1 + part.chars().count() <= width => {
                 line.push(' ');
                 line.push_str(part);
             }

@@ -318,9 +318,13 @@ fn root(settings: &Settings) -> Option<Finding> {
     let what = format!("sshd refuses root's codes whatever they are (PermitRootLogin {permit})");
     let advice = "Log in as somebody else and become root, or set `PermitRootLogin yes`: with the ways in that are \
                   recommended it still takes a key or password, and a code.";
-    let severity = if has_key { Severity::Warning } else { Severity::Note };
-    let root = Whom::Users(vec!["root".into()]);
-    Some(Finding::new(severity, CHECK, what, advice).meets(root, Fate::LockedOut))
+    // Without a key root has no way in over SSH, with and without us.
+    Some(match has_key {
+        true => {
+            Finding::warning(CHECK, what, advice).meets(Whom::Users(vec!["root".into()]), Fate::LockedOut)
+        }
+        false => Finding::note(CHECK, what, advice),
+    })
 }
 
 /// Those of `found` that are not said of everybody.

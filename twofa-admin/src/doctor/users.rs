@@ -54,7 +54,10 @@ pub(crate) fn examine(config: &Config, users: &[LoginUser]) -> (Counts, Vec<Find
     });
     let damaged: HashSet<String> = damaged.flatten().collect();
     if findings.is_empty() && faults.is_empty() {
-        let what = format!("the store is sound: {} accounts", reports.len());
+        let what = match reports.len() {
+            1 => "the store is sound: 1 account".into(),
+            many => format!("the store is sound: {many} accounts"),
+        };
         findings.push(Finding::ok("store", what));
     }
     let all_is_lost = reports.is_empty() && !faults.is_empty();

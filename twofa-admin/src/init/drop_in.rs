@@ -57,7 +57,12 @@ pub(super) fn without_settings(text: &str) -> Option<String> {
         let line = line.trim_end_matches('\n');
         ALWAYS.contains(&line) || [HEAD, TOUCH, TOUCH_AND_PIN].contains(&line)
     };
-    let left: String = text.split_inclusive('\n').filter(|line| !is_ours(line)).collect();
+    // What is in a `Match`, somebody else put there.
+    let is_match = |line: &str| words(line).first().is_some_and(|word| word.eq_ignore_ascii_case("match"));
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let end = lines.iter().position(|line| is_match(line)).unwrap_or(lines.len());
+    let (general, matched) = lines.split_at(end);
+    let left: String = general.iter().filter(|line| !is_ours(line)).chain(matched).copied().collect();
     Some(if left.trim().is_empty() { String::new() } else { left })
 }
 
@@ -127,5 +132,7 @@ mod tests {
         assert_eq!(without_settings(&all), Some(String::new()));
         assert_eq!(without_settings(&format!("{all}Port 2222\n")), Some("Port 2222\n".into()));
         assert_eq!(without_settings(&ALWAYS.join("\n")), None);
+        let robots = "match User robot\nPasswordAuthentication no\n";
+        assert_eq!(without_settings(&format!("{all}{robots}")), Some(robots.into()));
     }
 }

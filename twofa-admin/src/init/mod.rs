@@ -1,7 +1,6 @@
 //! `init`: from nothing to a host that asks for a second factor, without locking anybody out on the way.
 
 mod drop_in;
-mod file;
 mod lines;
 mod undo;
 mod write;
@@ -15,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use twofa::config::{self, Config};
 use twofa::helper::Kind;
-use twofa::policy::{Method, Mode, Recipient};
+use twofa::policy::{Method, Mode, Recipient, SSHD};
 use twofa::store::Store;
 use twofa::trusted;
 use write::Written;
@@ -46,28 +45,41 @@ pub(crate) fn run(context: &mut Context, how: &InitArguments) -> Result<Outcome,
     ))?;
     // While nothing is enforced, a method may still be chosen.
     let choose = !yes && config.policy.mode == Mode::Off;
-    let config = if choose { choose_method(context, config)? } else { config };
+    let config = if choose { choose_method(context, config).map_err(stopped)? } else { config };
     if !yes {
-        first_user(context, &config, &mut store)?;
+        first_user(context, &config, &mut store).map_err(stopped)?;
     }
     drop(store);
     if yes && !how.write {
-        show_lines(context, &config)?;
+        show_lines(context, &config, true, true)?;
         let step = missing::first_step(&config.policy, "USER");
         context.terminal.note(&format!("Then: {step}, and twofa-admin policy enable"));
         return Ok(Outcome::Done);
     }
     let written = write::run(context, &config, yes)?;
-    if written.by_hand {
-        show_lines(context, &config)?;
-    }
+    show_lines(context, &config, written.lines_by_hand, written.settings_by_hand)?;
     if written.changed {
         context.terminal.note("\nWhat twofa-admin doctor says now:");
         doctor::run(context)?;
     }
     say_next(context, &config, &written)?;
     // Who runs this without a person wants to know that a person is needed.
-    Ok(if yes && written.by_hand { Outcome::Found } else { Outcome::Done })
+    Ok(if yes && (written.lines_by_hand || written.settings_by_hand) {
+        Outcome::Found
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Policy and store are there by then.
+fn stopped(error: Error) -> Error {
+    match error {
+        Error::Stopped => Error::refused(
+            "stopped; neither PAM nor sshd was touched",
+            "Run `twofa-admin init` again when you are ready.",
+        ),
+        error => error,
+    }
 }
 
 /// The step that is left, and the ways back.
@@ -86,8 +98,9 @@ fn say_next(context: &mut Context, config: &Config, written: &Written) -> Result
         ),
     };
     text.push_str(
-        "\nHow to get back in: a recovery code at any code prompt; or at the console, or in this shell,\n\
-         `twofa-admin policy disable`, and `twofa-admin init --undo` for the lines.",
+        "\nHow to get back in: a recovery code at any code prompt; or at the console, or\n\
+         in this shell, `twofa-admin policy disable`. `twofa-admin init --undo` takes the\n\
+         lines out again.",
     );
     if !written.backups.is_empty() {
         let names: Vec<String> = written.backups.iter().map(|path| path.display().to_string()).collect();
@@ -117,7 +130,7 @@ fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error>
          1  a code by SMS: needs a gateway, and a program that hands it a message\n  \
          2  a code of an authenticator app: needs nothing\n  \
          3  a code by e-mail\n  \
-         4  a security key: an SSH key of type sk-, or a key plugged into this host at its console",
+         4  a security key, plugged into this host or used as an SSH key (of type sk-)",
     )?;
     let method = match context.terminal.ask("Method [1]: ")?.trim() {
         "" | "1" | "sms" => Method::Sms,
@@ -125,11 +138,11 @@ fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error>
         "3" | "email" | "e-mail" => Method::Email,
         "4" | "key" => {
             let methods = "methods=[\"key\"]".to_string();
-            let (config, text) = policy::with(&context.conf, std::slice::from_ref(&methods))?;
-            trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+            let (_, draft) = policy::with(&context.conf, std::slice::from_ref(&methods))?;
+            let config = draft.replace(&context.conf, |_| Ok(()))?;
             context.did(&config, "policy-changed", "*", &methods);
             context.terminal.say("Method:  key")?;
-            return context.config();
+            return Ok(config);
         }
         other => {
             context.terminal.note(&format!("`{}` is none of these.", table::printable(other)));
@@ -168,7 +181,7 @@ fn try_sending(context: &mut Context, method: Method) -> Result<Config, Error> {
         }
         values.push(format!("sms.prefixes=[{}]", prefixes.join(", ")));
     }
-    let (config, text) = policy::with(&context.conf, &values)?;
+    let (config, draft) = policy::with(&context.conf, &values)?;
     doubts::refuse_unsendable(&config.policy, &[method])?;
     let terminal = &mut context.terminal;
     let to = match method {
@@ -183,10 +196,10 @@ fn try_sending(context: &mut Context, method: Method) -> Result<Config, Error> {
     let sent = send::send(context, &config, method, Kind::Test, &to, "root")?;
     context.terminal.say(&format!("The gateway took a message to {}.", to.masked()))?;
     send::prove(context, &sent)?;
-    trusted::replace(&context.conf, text.as_bytes(), 0o644)?;
+    let config = draft.replace(&context.conf, |_| Ok(()))?;
     context.did(&config, "policy-changed", "*", &values.join(" "));
     context.terminal.say(&format!("Method:  {name}, by {hook}"))?;
-    context.config()
+    Ok(config)
 }
 
 /// As a TOML string, whatever was typed.
@@ -204,7 +217,20 @@ fn make_folder(file: &Path, mode: u32) -> Result<(), Error> {
     }
 }
 
+/// A name or number that was mistyped is no reason to begin anew.
 fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Result<(), Error> {
+    loop {
+        match set_up_user(context, config, store) {
+            Ok(()) => return Ok(()),
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            Err(error) => {
+                context.terminal.note(&table::printable_lines(&[error.to_string(), error.hint()]));
+            }
+        }
+    }
+}
+
+fn set_up_user(context: &mut Context, config: &Config, store: &mut Store) -> Result<(), Error> {
     let method = config.policy.methods.first().copied().unwrap_or(Method::App);
     let what = match method {
         Method::App => "an authenticator app",
@@ -244,30 +270,46 @@ fn first_user(context: &mut Context, config: &Config, store: &mut Store) -> Resu
 }
 
 /// The lines to add, for who adds them by hand.
-fn show_lines(context: &mut Context, config: &Config) -> Result<(), Error> {
+fn show_lines(context: &mut Context, config: &Config, lines: bool, settings: bool) -> Result<(), Error> {
+    if !lines && !settings {
+        return Ok(());
+    }
     let services = &config.policy.services;
-    let files: Vec<String> = services.iter().map(|service| format!("/etc/pam.d/{service}")).collect();
-    let mut text = format!(
-        "\nAdd to {}:\n\n    \
-         auth    required pam_twofa.so         below the line for common-auth (or pam_unix)\n    \
-         account required pam_twofa.so         above the line for common-account\n",
-        files.join(" and ")
-    );
-    if services.iter().any(|service| service == "sshd") {
-        let lines = auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default());
-        let settings = drop_in::settings(&config.policy).join("\n    ");
+    let by_ssh = services.iter().any(|service| service == SSHD);
+    let mut text = String::new();
+    if lines {
+        let files: Vec<String> = services.iter().map(|service| format!("/etc/pam.d/{service}")).collect();
         text.push_str(&format!(
-            "\nSo that an SSH key takes the place of the password, which users without a password need,\n\
-             above common-auth in /etc/pam.d/sshd ({lines} is the number of auth lines in common-auth):\n\n    \
-             auth    [success={lines} default=ignore] pam_twofa.so pubkey_is_first_factor\n\n\
-             Write to /etc/ssh/sshd_config.d/00-twofa.conf, then `sshd -t && systemctl reload ssh`:\n\n    \
-             {settings}\n\n\
-             Root logs in by SSH only with `PermitRootLogin yes` there: sshd refuses its codes otherwise.\n\
-             Keep a root shell open until you have logged in anew. `twofa-admin doctor` says whom these lines\n\
-             lock out or let past, before anybody logs in.\n"
+            "\nAdd to {}:\n\n    \
+             auth    required pam_twofa.so         below the line for common-auth (or pam_unix)\n    \
+             account required pam_twofa.so         above the line for common-account\n",
+            files.join(" and ")
         ));
     }
-    context.terminal.say(text.trim_end())
+    if lines && by_ssh {
+        let number = auth_lines(&fs::read_to_string(COMMON_AUTH).unwrap_or_default());
+        text.push_str(&format!(
+            "\nSo that an SSH key takes the place of the password, which users without a\n\
+             password need, above common-auth in /etc/pam.d/sshd ({number} is the number of auth\n\
+             lines in common-auth):\n\n    \
+             auth    [success={number} default=ignore] pam_twofa.so pubkey_is_first_factor\n"
+        ));
+    }
+    if settings && by_ssh {
+        let settings = drop_in::settings(&config.policy).join("\n    ");
+        text.push_str(&format!(
+            "\nWrite to {}, then `sshd -t && systemctl reload ssh`:\n\n    \
+             {settings}\n\n\
+             Root logs in by SSH only with `PermitRootLogin yes` there: sshd refuses its codes\n\
+             otherwise.\n",
+            drop_in::DROP_IN
+        ));
+    }
+    text.push_str(
+        "\nKeep a root shell open until you have logged in anew. `twofa-admin doctor` says\n\
+         whom these lines lock out or let past, before anybody logs in.",
+    );
+    context.terminal.say(&text)
 }
 
 /// How many auth modules the included file has: that many lines are to be jumped over.

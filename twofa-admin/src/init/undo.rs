@@ -1,43 +1,60 @@
 //! `init --undo`: takes out of PAM and sshd what `init` wrote there, and nothing else.
 
 use super::drop_in::{self, DROP_IN};
-use super::file::{self, Original};
 use super::lines;
 use super::write::{self, agrees, shown, with_host};
 use crate::context::Context;
 use crate::doctor::{self, sshd};
 use crate::error::Error;
+use crate::file::{self, Original};
 use crate::{Outcome, table};
 use std::fs;
 use std::path::{Path, PathBuf};
+use twofa::policy::{Mode, SSHD};
+
+/// What was written to a file, or to several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Gone,
+    Left,
+}
+
+impl Found {
+    fn of(gone: bool) -> Self {
+        if gone { Self::Gone } else { Self::Left }
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, one) | (one, Self::Nothing) => one,
+            (Self::Gone, Self::Gone) => Self::Gone,
+            _ => Self::Left,
+        }
+    }
+}
 
 pub(super) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
-    let mut found = false;
-    let mut left = false;
+    let config = context.config().ok();
+    let enforced = config.as_ref().is_some_and(|config| config.policy.mode == Mode::Enforce);
+    let named = config.map(|config| config.policy.services).unwrap_or_default();
+    // While nothing is enforced, the lines without the settings refuse nobody; the settings without the lines refuse
+    // keys of users without a password. What is enforced, nobody could answer without the settings.
+    let of_sshd = if enforced { Found::Nothing } else { settings(context, yes, Found::Nothing)? };
+    let (mut found, mut lines_of_sshd) = (of_sshd, Found::Nothing);
     // Also of services that the policy does not name any more.
-    for path in services() {
-        let original = match Original::read(&path) {
-            Ok(original) => original,
-            Err(why) => {
-                let text = fs::read_to_string(&path).unwrap_or_default();
-                if lines::without_lines(&text).is_some() {
-                    (found, left) = (true, true);
-                    context.terminal.say(&table::printable(&format!("NOT WRITTEN: {why}.")))?;
-                }
-                continue;
-            }
-        };
-        let Some(new) = lines::without_lines(&original.text) else { continue };
-        found = true;
-        left |= !take_out(context, &original, &new, yes)?;
+    for path in services(&named) {
+        let is_sshd = path.ends_with(SSHD);
+        let one = service(context, &path, yes, is_sshd && of_sshd == Found::Left)?;
+        found = found.and(one);
+        if is_sshd {
+            lines_of_sshd = one;
+        }
     }
-    if let Ok(original) = Original::read(Path::new(DROP_IN))
-        && let Some(new) = drop_in::without_settings(&original.text)
-    {
-        found = true;
-        left |= !take_back(context, &original, &new, yes)?;
+    if enforced {
+        found = found.and(settings(context, yes, lines_of_sshd)?);
     }
-    if !found {
+    if found == Found::Nothing {
         context.terminal.say("Nothing in /etc/pam.d and sshd_config.d was written by `twofa-admin init`.")?;
         return Ok(Outcome::Done);
     }
@@ -45,14 +62,52 @@ pub(super) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
         .terminal
         .note("\nPolicy, store and enrolments are as they were. What twofa-admin doctor says now:");
     doctor::run(context)?;
-    Ok(if left { Outcome::Found } else { Outcome::Done })
+    Ok(if found == Found::Left { Outcome::Found } else { Outcome::Done })
 }
 
-fn services() -> Vec<PathBuf> {
+fn service(context: &mut Context, path: &Path, yes: bool, held: bool) -> Result<Found, Error> {
+    let original = match Original::read(path) {
+        Ok(original) => original,
+        Err(why) => {
+            let bytes = fs::read(path).unwrap_or_default();
+            if lines::without_lines(&String::from_utf8_lossy(&bytes)).is_none() {
+                return Ok(Found::Nothing);
+            }
+            return leave(context, &format!("{why}"));
+        }
+    };
+    let Some(new) = lines::without_lines(&original.text) else { return Ok(Found::Nothing) };
+    if held {
+        let why = "without the lines, and with the settings of sshd, \
+                   users with an SSH key and no password could not log in";
+        return leave(context, &format!("{}: {why}", path.display()));
+    }
+    take_out(context, &original, &new, yes).map(Found::of)
+}
+
+/// Those of sshd, unless its lines are left.
+fn settings(context: &mut Context, yes: bool, its_lines: Found) -> Result<Found, Error> {
+    let path = Path::new(DROP_IN);
+    let Ok(original) = Original::read(path) else { return Ok(Found::Nothing) };
+    let Some(new) = drop_in::without_settings(&original.text) else { return Ok(Found::Nothing) };
+    if its_lines == Found::Left {
+        let why = "without the settings, and with the lines of PAM, nobody could type a code";
+        return leave(context, &format!("{DROP_IN}: {why}"));
+    }
+    take_back(context, &original, &new, yes).map(Found::of)
+}
+
+fn leave(context: &mut Context, why: &str) -> Result<Found, Error> {
+    context.terminal.say(&table::printable_lines(&[String::new(), format!("NOT WRITTEN: {why}.")]))?;
+    Ok(Found::Left)
+}
+
+fn services(named: &[String]) -> Vec<PathBuf> {
     let entries = fs::read_dir("/etc/pam.d").into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    // Backups and unfinished files have a dot in their names.
-    paths.retain(|path| path.extension().is_none());
+    // Backups and unfinished files have a dot in their names; few services have.
+    let is_named = |path: &PathBuf| named.iter().any(|name| path.ends_with(name));
+    paths.retain(|path| path.extension().is_none() || is_named(path));
     paths.sort();
     paths
 }
@@ -63,8 +118,7 @@ fn take_out(context: &mut Context, original: &Original, new: &str, yes: bool) ->
     let service = original.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = path.to_string();
     if let Some(why) = with_host(|host| lines::locks_out(&service, &file, new, host)) {
-        let why = format!("\nNOT WRITTEN: {path}: without the lines, {why}.");
-        context.terminal.say(&table::printable(&why))?;
+        leave(context, &format!("{path}: without the lines, {why}"))?;
         return Ok(false);
     }
     context.terminal.say(&shown(&original.path, &original.text, new))?;
@@ -100,7 +154,11 @@ fn take_back(context: &mut Context, original: &Original, new: &str, yes: bool) -
     }
     done(context, "sshd-changed", &format!("settings taken out of {DROP_IN}"));
     context.terminal.say(&format!("{DROP_IN} is without the settings."))?;
-    write::reload(context, yes)?;
+    if !write::reload(context, yes)? {
+        context
+            .terminal
+            .say("Until then sshd asks users with an SSH key for a password too, if they have one or not.")?;
+    }
     Ok(true)
 }
 

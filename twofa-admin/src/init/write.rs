@@ -2,12 +2,12 @@
 //! taken back at once when somebody would be locked out.
 
 use super::drop_in::{self, CONFIG, DROP_IN};
-use super::file::{self, Original, difference};
 use super::lines::{self, Host};
 use super::make_folder;
 use crate::context::Context;
 use crate::doctor::{self, Fate, Finding, Severity, module, sshd};
 use crate::error::Error;
+use crate::file::{self, Original, difference};
 use crate::table;
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,8 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) backups: Vec<PathBuf>,
-    /// Whether lines are missing that somebody has to add by hand.
-    pub(super) by_hand: bool,
+    /// Whether lines of PAM are missing that somebody has to add by hand.
+    pub(super) lines_by_hand: bool,
+    /// The same of sshd's settings.
+    pub(super) settings_by_hand: bool,
     pub(super) changed: bool,
 }
 
@@ -36,7 +38,7 @@ pub(super) fn run(context: &mut Context, config: &Config, yes: bool) -> Result<W
     let mut written = Written::default();
     if let Err(why) = check_host(context, config) {
         context.terminal.say(&table::printable_lines(&[String::new(), why.0, why.1]))?;
-        written.by_hand = true;
+        (written.lines_by_hand, written.settings_by_hand) = (true, true);
         return Ok(written);
     }
     for service in &config.policy.services {
@@ -76,7 +78,8 @@ fn add_lines(
     yes: bool,
     written: &mut Written,
 ) -> Result<(), Error> {
-    let found = Original::read(path).and_then(Original::refuse_other_names);
+    let found = Original::read(path).map_err(|error| error.to_string());
+    let found = found.and_then(Original::refuse_other_names);
     let planned = found.and_then(|original| {
         let new = with_host(|host| lines::with_lines(service, &original.text, host));
         new.map(|new| (original, new)).map_err(|why| format!("{}: {why}", path.display()))
@@ -86,7 +89,7 @@ fn add_lines(
         Ok((_, None)) => {
             return context.terminal.say(&format!("\n{}: all lines are there.", path.display()));
         }
-        Err(why) => return leave(context, written, &format!("{why}.")),
+        Err(why) => return leave(context, &mut written.lines_by_hand, &format!("{why}.")),
     };
     if config.policy.mode == Mode::Enforce {
         let why = format!(
@@ -94,24 +97,26 @@ fn add_lines(
             Run `twofa-admin policy set mode=off` first",
             path.display()
         );
-        return leave(context, written, &format!("{why}."));
+        return leave(context, &mut written.lines_by_hand, &format!("{why}."));
     }
     context.terminal.say(&shown(path, &original.text, &new))?;
     if !yes && !agrees(context, "Write this?")? {
-        written.by_hand = true;
+        written.lines_by_hand = true;
         return Ok(());
     }
     let known = stack(service);
     match original.replace(&new) {
         Ok(backup) => written.backups.push(backup),
-        Err(error) => return leave(context, written, &format!("{error}. {}", error.hint())),
+        Err(error) => {
+            return leave(context, &mut written.lines_by_hand, &format!("{error}. {}", error.hint()));
+        }
     }
     if let Some(found) = worse(&known, stack(service)) {
         original.restore(&new)?;
         file::tidy(path, &original.text);
         written.backups.pop();
         let why = format!("{} is as it was: with the lines in it, {}", path.display(), found.what);
-        return leave(context, written, &format!("{why}."));
+        return leave(context, &mut written.lines_by_hand, &format!("{why}."));
     }
     written.changed = true;
     context.did(config, "pam-changed", "*", &format!("lines added to {}", path.display()));
@@ -140,22 +145,21 @@ fn add_drop_in(
         Err(why) => Err(format!("`sshd -t` fails already: {}", why.trim_end_matches('.'))),
     };
     if let Err(why) = fault {
-        leave(context, written, &format!("sshd: {why}. It needs:"))?;
-        return context.terminal.say(&format!("\n    {}", settings.join("\n    ")));
+        return leave(context, &mut written.settings_by_hand, &format!("sshd: {why}."));
     }
     context.terminal.say(&shown(path, "", &new))?;
     if let Some(root) = sshd::of_root() {
         context.terminal.say(&format!("\nNOTE: from the reload on, {}. {}", root.what, root.advice))?;
     }
     if !yes && !agrees(context, "Write this?")? {
-        written.by_hand = true;
+        written.settings_by_hand = true;
         return Ok(());
     }
     let known = doctor::of_ways_in(config, &context.conf);
     let made = make_folder(path, 0o755);
     let made = made.and_then(|()| Ok(trusted::create(path, new.as_bytes(), 0o644)?));
     if let Err(error) = made {
-        return leave(context, written, &format!("{error}. {}", error.hint()));
+        return leave(context, &mut written.settings_by_hand, &format!("{error}. {}", error.hint()));
     }
     let fault = match (sshd::test(), sshd::not_in_force(&settings)) {
         (Err(why), _) | (_, Err(why)) => Some(why),
@@ -166,13 +170,17 @@ fn add_drop_in(
         _ => worse(&known, doctor::of_ways_in(config, &context.conf)).map(|found| found.what),
     };
     if let Some(why) = fault {
-        Original::read(path).map_err(|why| Error::refused(why, "Remove it by hand."))?.remove()?;
-        return leave(context, written, &format!("{DROP_IN} is taken back: with it, {why}."));
+        Original::read(path)?.remove()?;
+        return leave(
+            context,
+            &mut written.settings_by_hand,
+            &format!("{DROP_IN} is taken back: with it, {why}."),
+        );
     }
     written.changed = true;
     context.did(config, "sshd-changed", "*", &format!("{DROP_IN} written"));
     context.terminal.say(&format!("{DROP_IN} is written, and `sshd -t` finds no fault."))?;
-    reload(context, yes)
+    reload(context, yes).map(drop)
 }
 
 /// Whether sshd would take the settings, and users still get in with them.
@@ -189,7 +197,7 @@ fn check_sshd(path: &Path, settings: &[String]) -> Result<(), String> {
     drop_in::check_included(&read(Path::new(CONFIG))?)?;
     // sshd would ask users for a password who have none.
     let service = Path::new(FOLDER).join(SSHD);
-    let text = Original::read(&service)?.text;
+    let text = Original::read(&service).map_err(|error| error.to_string())?.text;
     match with_host(|host| lines::with_lines(SSHD, &text, host)) {
         Ok(None) => Ok(()),
         _ => Err(format!(
@@ -199,30 +207,31 @@ fn check_sshd(path: &Path, settings: &[String]) -> Result<(), String> {
     }
 }
 
-/// Makes sshd go by its settings. Open connections stay.
-pub(super) fn reload(context: &mut Context, yes: bool) -> Result<(), Error> {
-    let by_hand =
-        "sshd goes by it once it is reloaded: `systemctl reload ssh`, or `kill -HUP` and its process.";
-    if !Path::new("/run/systemd/system").is_dir() {
-        return context.terminal.say(by_hand);
-    }
-    if !yes && !agrees(context, "Reload sshd now? Open connections stay.")? {
-        return context.terminal.say(by_hand);
+/// Makes sshd go by its settings; whether it does. Open connections stay.
+pub(super) fn reload(context: &mut Context, yes: bool) -> Result<bool, Error> {
+    let by_hand = "sshd goes by it once it is reloaded: `systemctl reload ssh`, or `kill -HUP` and\n\
+                   the id of its process.";
+    let systemd = Path::new("/run/systemd/system").is_dir();
+    if !systemd || !yes && !agrees(context, "Reload sshd now? Open connections stay.")? {
+        context.terminal.say(by_hand)?;
+        return Ok(false);
     }
     let systemctl = |unit: &str| {
         system::output(Path::new(SYSTEMCTL), &["reload", unit], Deadline::after(PATIENCE)).is_ok()
     };
     // Debian's name, and everybody else's.
-    match systemctl("ssh.service") || systemctl("sshd.service") {
-        true => context.terminal.say("sshd is reloaded."),
-        false => context.terminal.say(&format!(
+    let reloaded = systemctl("ssh.service") || systemctl("sshd.service");
+    context.terminal.say(&match reloaded {
+        true => "sshd is reloaded.".into(),
+        false => format!(
             "systemd did not reload sshd. Where a socket starts it, the next connection goes by it. Else: {by_hand}"
-        )),
-    }
+        ),
+    })?;
+    Ok(reloaded)
 }
 
-fn leave(context: &mut Context, written: &mut Written, why: &str) -> Result<(), Error> {
-    written.by_hand = true;
+fn leave(context: &mut Context, by_hand: &mut bool, why: &str) -> Result<(), Error> {
+    *by_hand = true;
     context.terminal.say(&format!("\nNOT WRITTEN: {}", table::printable(why)))
 }
 

@@ -3,6 +3,7 @@
 use super::put_in_force;
 use crate::context::Context;
 use crate::error::Error;
+use crate::file::Original;
 use crate::{Outcome, table};
 use std::fs;
 use std::path::Path;
@@ -13,15 +14,13 @@ use twofa::{config, system, trusted};
 const EDITORS: [&str; 2] = ["/usr/bin/editor", "vi"];
 
 pub(super) fn run(context: &mut Context, force: bool) -> Result<Outcome, Error> {
-    let old = fs::read_to_string(&context.conf).map_err(|error| {
-        Error::refused(format!("{}: {error}", context.conf.display()), "`twofa-admin init` makes a policy.")
-    })?;
+    let old = Original::read(&context.conf)?;
     // In the policy's own folder, which is root's; its end is for editors that know TOML.
     let draft = context.conf.with_extension(format!("edit-{}.toml", std::process::id()));
-    trusted::replace(&draft, old.as_bytes(), 0o600)?;
+    trusted::replace(&draft, old.text.as_bytes(), 0o600)?;
     let outcome = edit(context, &draft, &old, force);
     let unused =
-        !matches!(outcome, Ok(Outcome::Done)) && fs::read(&draft).is_ok_and(|new| new != old.as_bytes());
+        !matches!(outcome, Ok(Outcome::Done)) && fs::read(&draft).is_ok_and(|new| new != old.text.as_bytes());
     if unused {
         context.terminal.note(&format!("What you wrote is in {}.", draft.display()));
     } else {
@@ -30,13 +29,13 @@ pub(super) fn run(context: &mut Context, force: bool) -> Result<Outcome, Error> 
     outcome
 }
 
-fn edit(context: &mut Context, draft: &Path, old: &str, force: bool) -> Result<Outcome, Error> {
+fn edit(context: &mut Context, draft: &Path, old: &Original, force: bool) -> Result<Outcome, Error> {
     let (after, new) = loop {
         open_editor(draft)?;
         let new = fs::read_to_string(draft).map_err(|error| {
             Error::refused(format!("{}: {error}; nothing was changed", draft.display()), "Edit it again.")
         })?;
-        if new == old {
+        if new == old.text {
             context.terminal.say("Nothing was changed.")?;
             return Ok(Outcome::Done);
         }
@@ -48,20 +47,14 @@ fn edit(context: &mut Context, draft: &Path, old: &str, force: bool) -> Result<O
             return Err(Error::Stopped);
         }
     };
-    context.terminal.note(&difference(old, &new));
+    context.terminal.note(&difference(&old.text, &new));
     if !context.terminal.confirm("Put this in force?")? {
         return Err(Error::Stopped);
     }
-    if fs::read_to_string(&context.conf)? != old {
-        return Err(Error::refused(
-            "somebody else changed the policy meanwhile; nothing was changed",
-            "Look at both, and edit again.",
-        ));
-    }
-    let before = config::read(&context.conf).ok().map(|(before, _)| before);
-    let outcome = put_in_force(context, before.as_ref(), &after, &new, "edited", force)?;
+    let outcome = put_in_force(context, old, &after, &new, "edited", force)?;
     // What an administrator sets by hand is no trial.
-    let same_mode = before.is_some_and(|before| before.policy.mode == after.policy.mode);
+    let before = config::parse(&context.conf, &old.text);
+    let same_mode = before.is_ok_and(|before| before.policy.mode == after.policy.mode);
     if outcome == Outcome::Done && !same_mode {
         Trial::end(&after.store)?;
     }

@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use twofa::trusted::{self, Owner, Readers};
@@ -13,9 +13,9 @@ const MAX_FILE: u64 = 1024 * 1024;
 const MAX_BACKUPS: usize = 100;
 
 /// A file as it is now.
-pub(super) struct Original {
-    pub(super) path: PathBuf,
-    pub(super) text: String,
+pub(crate) struct Original {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
     owner: Owner,
     names: u64,
 }
@@ -24,16 +24,15 @@ impl Original {
     /// # Errors
     ///
     /// Why it is not to be touched.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let shown = |error: trusted::Error| error.to_string();
-        let file = trusted::open(path, Readers::All, false).map_err(shown)?;
-        let metadata = file.metadata().map_err(|error| format!("{}: {error}", path.display()))?;
+    pub(crate) fn read(path: &Path) -> Result<Self, trusted::Error> {
+        let failed = |error: io::Error| trusted::Error::Io(path.into(), error);
+        let file = trusted::open(path, Readers::All, false)?;
+        let metadata = file.metadata().map_err(failed)?;
         if metadata.len() > MAX_FILE {
-            return Err(format!("{} is too long", path.display()));
+            return Err(trusted::Error::Unsafe(path.into(), "is too long"));
         }
         let mut text = String::new();
-        let read = file.take(MAX_FILE).read_to_string(&mut text);
-        read.map_err(|error| format!("{}: {error}", path.display()))?;
+        file.take(MAX_FILE).read_to_string(&mut text).map_err(failed)?;
         let owner = Owner { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode() & 0o7777 };
         Ok(Self { path: path.into(), text, owner, names: metadata.nlink() })
     }
@@ -41,7 +40,7 @@ impl Original {
     /// # Errors
     ///
     /// When another name (a hard link) would go on with the old content.
-    pub(super) fn refuse_other_names(self) -> Result<Self, String> {
+    pub(crate) fn refuse_other_names(self) -> Result<Self, String> {
         match self.names {
             1 => Ok(self),
             _ => Err(format!("{} has another name too (a hard link)", self.path.display())),
@@ -49,41 +48,46 @@ impl Original {
     }
 
     /// Puts `text` in its place, after keeping what it was. Returns the name of the backup.
-    pub(super) fn replace(&self, text: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn replace(&self, text: &str) -> Result<PathBuf, Error> {
         self.refuse_changed(&self.text)?;
         let backup = self.back_up()?;
-        self.put(text)?;
+        self.put(text).inspect_err(|_| {
+            // A copy of what is there still is of no use.
+            if self.refuse_changed(&self.text).is_ok() {
+                tidy(&self.path, &self.text);
+            }
+        })?;
         Ok(backup)
     }
 
-    /// Puts `text` in its place, of which only lines are gone that can be had again.
-    pub(super) fn put(&self, text: &str) -> Result<(), Error> {
+    /// Puts `text` in its place, without a copy of what it was.
+    pub(crate) fn put(&self, text: &str) -> Result<(), Error> {
         self.refuse_changed(&self.text)?;
         Ok(trusted::replace_as(&self.path, text.as_bytes(), &self.owner)?)
     }
 
     /// Puts it back in the place of `text`.
-    pub(super) fn restore(&self, text: &str) -> Result<(), Error> {
+    pub(crate) fn restore(&self, text: &str) -> Result<(), Error> {
         self.refuse_changed(text)?;
         Ok(trusted::replace_as(&self.path, self.text.as_bytes(), &self.owner)?)
     }
 
     /// Removes it, when it still is what it was.
-    pub(super) fn remove(&self) -> Result<(), Error> {
+    pub(crate) fn remove(&self) -> Result<(), Error> {
         self.refuse_changed(&self.text)?;
         fs::remove_file(&self.path)?;
         Ok(trusted::sync_folder(&self.path)?)
     }
 
     /// Makes it again after [`Self::remove`].
-    pub(super) fn remake(&self) -> Result<(), Error> {
+    pub(crate) fn remake(&self) -> Result<(), Error> {
         Ok(trusted::create(&self.path, self.text.as_bytes(), self.owner.mode)?)
     }
 
-    /// Somebody may have been at it while the question was open.
+    /// Somebody may have been at it while the question was open: changed it, its mode, or put a link in its place.
     fn refuse_changed(&self, expected: &str) -> Result<(), Error> {
-        match fs::read_to_string(&self.path) {
-            Ok(text) if text == expected => Ok(()),
+        match Self::read(&self.path) {
+            Ok(now) if now.text == expected && now.owner == self.owner => Ok(()),
             _ => {
                 let what = format!("{} was changed by somebody else meanwhile", self.path.display());
                 Err(Error::refused(what, "Look at it, and run the command again."))
@@ -109,7 +113,7 @@ impl Original {
 }
 
 /// Removes the backups that say what the file says again; returns those that say something else.
-pub(super) fn tidy(path: &Path, text: &str) -> Vec<PathBuf> {
+pub(crate) fn tidy(path: &Path, text: &str) -> Vec<PathBuf> {
     let there = backups(path).into_iter().filter(|backup| backup.exists());
     let (same, others): (Vec<_>, Vec<_>) = there.partition(|backup| is_copy(backup, text));
     let left = same.into_iter().filter(|backup| fs::remove_file(backup).is_err());
@@ -129,7 +133,7 @@ fn is_copy(backup: &Path, text: &str) -> bool {
 }
 
 /// What becomes of a file, with a line around each place; lines are only added, or only removed.
-pub(super) fn difference(old: &str, new: &str) -> String {
+pub(crate) fn difference(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let (sign, longer, shorter) = if new.len() >= old.len() { ('+', new, old) } else { ('-', old, new) };
     let mut rest = shorter.iter().peekable();
