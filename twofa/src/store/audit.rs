@@ -104,7 +104,10 @@ impl Audit {
         let mut file = open_to_append(&path)?;
         let length = file.metadata().map_err(io(&path))?.len();
         let tail = tail(&file, length);
-        let newest = last.as_ref().map(|last| self.newest(last, &tail));
+        let newest = last.as_ref().map(|last| match last.month == month {
+            true => self.newest(last, &tail),
+            false => self.newest(last, &self.tail_of(&last.month)),
+        });
         let (number, before) = newest.as_ref().map_or((0, NO_MAC), |(number, mac)| (*number, mac.as_str()));
         let number = number.saturating_add(1);
         let after = last.as_ref().map_or(NO_MONTH, |last| last.month.as_str());
@@ -214,6 +217,13 @@ impl Audit {
             }
         }
         newest
+    }
+
+    /// The end of a file that is not written any more.
+    fn tail_of(&self, month: &str) -> Vec<u8> {
+        let file = trusted::open(&self.folder.join(format!("{month}{SUFFIX}")), Readers::Owner, false).ok();
+        let length = file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
+        file.zip(length).map_or_else(Vec::new, |(file, length)| tail(&file, length))
     }
 
     fn follows(&self, number: u64, mac: &str, line: &Line<'_>) -> bool {
@@ -608,6 +618,17 @@ mod tests {
         site.audit().append(&entry("grace"), NOW).unwrap();
         site.audit().append(&entry("heidi"), NOW).unwrap();
         assert_eq!(site.audit().verify().unwrap(), Verified { lines: 8, faults: vec![], torn: 0 });
+    }
+
+    /// So it is at the turn of a month.
+    #[test]
+    fn a_writer_that_died_at_the_end_of_a_month_leaves_no_fault() {
+        let site = five("turn");
+        let head = fs::read(site.0.join("audit/head")).unwrap();
+        site.audit().append(&entry("frank"), NOW).unwrap();
+        fs::write(site.0.join("audit/head"), head).unwrap();
+        site.audit().append(&entry("grace"), NOW + 31 * 86_400).unwrap();
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 7, faults: vec![], torn: 0 });
     }
 
     /// So is a line that no head knows of yet, or not any more: killed a moment ago, or a power cut that left an older head.
