@@ -113,7 +113,7 @@ pub(crate) fn hash_of(suite: &str, sources: &Path, texts: &[String]) -> String {
 }
 
 /// The release to build.
-pub(crate) fn suite() -> String {
+pub fn suite() -> String {
     env::var("TWOFA_SUITE").unwrap_or_else(|_| codename())
 }
 

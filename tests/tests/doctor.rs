@@ -651,6 +651,16 @@ fn broken_files_are_found() {
             "Restore it from a backup",
         )
         .then(LOCKED_OUT, PasswordRefused),
+        // Rows can be read as before; it is for the doctor to notice first.
+        host(
+            "store damaged where no row is",
+            Run(
+                "printf '\\0\\0\\0\\5' | dd of=/var/lib/twofa/twofa.db bs=1 seek=36 conv=notrunc status=none",
+            ),
+            "critical",
+            "twofa.db is damaged",
+            "Restore it from a backup",
+        ),
         host(
             "folder of the store that others write",
             Run("chmod 777 /var/lib/twofa"),

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use twofa::code::Secret;
 use twofa::{otpauth, qr};
 use twofa_tests::driver::code;
+use twofa_tests::root::suite;
 use twofa_tests::setup::{CODE_PROMPT, PASSWORD_PROMPT};
 use twofa_tests::terminal::Terminal;
 use twofa_tests::totp::{App, secret_of};
@@ -24,6 +25,8 @@ use twofa_tests::world::{World, recovery_codes};
 
 /// With this in the environment the page is written, and not compared.
 const WRITE: &str = "TWOFA_WRITE_SCREENS";
+/// Whose screens the page has.
+const RELEASE: &str = "bookworm";
 const CODE: &str = "492039";
 const WRONG_CODE: &str = "123456";
 const PROVE: &str = "Code that the app shows now: ";
@@ -106,6 +109,10 @@ fn the_page_shows_what_is_seen() {
     let path = repository().join("docs/screens.md");
     if env::var_os(WRITE).is_some() {
         fs::write(&path, &page.0).unwrap();
+    }
+    // Other releases have other lines in their PAM files; there, it is enough that everything was shown.
+    if suite() != RELEASE {
+        return;
     }
     let written = fs::read_to_string(&path).expect("docs/screens.md");
     assert!(

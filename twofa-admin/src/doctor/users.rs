@@ -45,7 +45,9 @@ pub(crate) fn examine(config: &Config, users: &[LoginUser]) -> (Counts, Vec<Find
     };
     let mut findings = Vec::new();
     if let Err(error) = store.check() {
-        findings.push(broken(&error, &[], config.policy.mode));
+        // Whom it keeps out, the accounts say.
+        let found = broken(&error, &[], config.policy.mode);
+        findings.push(Finding { affected: None, outcome: None, ..found });
     }
     let (reports, faults) = reports(config, &store, users);
     let damaged = faults.iter().filter_map(|fault| fault.affected.clone()).filter_map(|whom| match whom {
