@@ -244,3 +244,75 @@ fn help_has_no_colour_where_none_is_wanted() {
     assert!(!shown("NO_COLOR=1").contains('\u{1b}'));
     assert!(shown("NO_COLOR=").contains("Usage:"));
 }
+
+/// What people read first.
+fn pages() -> Vec<PathBuf> {
+    let folders = ["", "docs", "packaging", "config/hooks"].map(|folder| repository().join(folder));
+    let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|is| is == "md");
+    let pages: Vec<PathBuf> = files.map(|file| file.path()).filter(is_page).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    pages
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let target = page.parent().unwrap().join(file);
+            let target = if file.is_empty() { page.clone() } else { target };
+            let there = fs::read_to_string(&target).unwrap_or_default();
+            let has_part = there.lines().any(|line| {
+                let title = line.trim_start_matches('#');
+                title.len() < line.len() && title.trim().to_lowercase().replace(' ', "-") == part
+            });
+            assert!(target.exists() && (part.is_empty() || has_part), "{}: {link}", page.display());
+        }
+    }
+}
+
+/// A page that says what to type says nothing that there is not.
+#[test]
+fn every_command_that_is_told_is_there() {
+    let knows = |words: &[&str]| {
+        let mut command = Command::new(artifact("TWOFA_ADMIN", "twofa-admin"));
+        let output = command.args(words).arg("--help").output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let mut told = BTreeSet::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        // Only where it is to be typed; prose has the name, too.
+        for after in text
+            .split(['`', '\n'])
+            .filter_map(|part| part.trim_start_matches("# ").strip_prefix("twofa-admin "))
+        {
+            let words = after.split_whitespace().map(|word| word.trim_end_matches([',', '.', ':', ';']));
+            let words: Vec<String> = words.map(str::to_string).take(2).collect();
+            told.insert((words, page.clone()));
+        }
+    }
+    assert!(told.len() > 50, "{}", told.len());
+    for (words, page) in told {
+        let [command, rest @ ..] = words.as_slice() else { continue };
+        let names: Vec<&str> = command.split('|').collect();
+        for name in names.into_iter().filter(|name| !name.starts_with('-')) {
+            let (is_there, help) = knows(&[name]);
+            assert!(is_there, "{}: twofa-admin {name}", page.display());
+            let Some(second) = rest.first().filter(|_| help.contains("\nCommands:\n")) else { continue };
+            for second in
+                second.split('|').filter(|second| second.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+            {
+                let is_option = second.starts_with('-');
+                assert!(
+                    is_option || knows(&[name, second]).0,
+                    "{}: twofa-admin {name} {second}",
+                    page.display()
+                );
+            }
+        }
+    }
+}
