@@ -1,8 +1,10 @@
 # make demo   see it work: a throw-away sshd, real logins; nothing on this machine changes
 # make test   everything is tested
 # make bench  figures beside the peers, in one run
+# make deb    the packages for Debian and Ubuntu, in target/packages
+# make test-packages  those on every release, lintian, piuparts, and that two builds are the same
 #
-# Each installs the packages it needs (tests/prepare) and says how long each stage takes.
+# Each but `make deb` installs the packages it needs (tests/prepare) and says how long each stage takes.
 
 CARGO   ?= cargo
 PREFIX  ?= /usr
@@ -14,12 +16,15 @@ PAMDIR  ?= $(PREFIX)/lib/$(shell uname -m)-linux-gnu/security
 # The example hooks themselves, without their samples of secrets
 HOOKS   := $(filter-out %.md %.example,$(wildcard config/hooks/*))
 
+# Debian 11 to 13, Ubuntu 22.04 to 26.04
+RELEASES ?= bullseye bookworm trixie jammy noble questing resolute
+
 # $(call stage,what it does,command)
 define stage
 @echo "==> $(1)"; began=$$(date +%s); $(2) && echo "==> $(1): $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: all libudev build demo test lint panic bench deny install clean
+.PHONY: all libudev build demo test lint panic bench deny deb dist test-packages install clean
 
 all: build
 
@@ -45,7 +50,7 @@ demo:
 
 test:
 	$(call stage,installing what the tests need,sh tests/prepare test)
-	@$(MAKE) --no-print-directory lint build panic
+	@$(MAKE) --no-print-directory lint build panic deb
 	$(call stage,building the security key of software,$(CARGO) build --quiet --locked -p twofa-softkey)
 	$(call stage,building the tests,$(CARGO) test --quiet --locked --workspace --no-run)
 	$(call stage,running the tests,$(CARGO) test --locked --workspace)
@@ -59,6 +64,21 @@ bench:
 	$(call stage,installing what the benchmark needs,sh tests/prepare bench)
 	@$(MAKE) --no-print-directory build
 	@$(CARGO) run --quiet --locked --release -p twofa-tests --bin bench -- $(BENCH)
+
+# In a clean root of the oldest release, without a network.
+deb:
+	$(call stage,building the packages,sh packaging/deb.sh target/packages)
+
+# The source with all crates, for who builds packages elsewhere.
+dist:
+	$(call stage,packing the source with all crates,sh packaging/source.sh target/packages)
+
+# On every release; `make test` does it on two.
+test-packages:
+	$(call stage,installing what the tests need,sh tests/prepare test)
+	@$(MAKE) --no-print-directory deb
+	$(call stage,checking the packages,sh packaging/check.sh target/packages)
+	$(call stage,testing the packages on every release,TWOFA_RELEASES="$(RELEASES)" $(CARGO) test --quiet --locked -p twofa-tests --test packages -- --nocapture)
 
 deny:
 	cargo deny --locked check

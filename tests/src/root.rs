@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 const PACKAGES: &str =
     "openssh-server,openssh-client,login,passwd,sudo,libpam-modules,iproute2,rsync,fail2ban,curl,jq";
 
+/// What a host has that somebody logs in to.
+const RELEASE_PACKAGES: &str = "openssh-server,openssh-client,login,passwd,libpam-modules,iproute2";
+
 /// Puts the software key of the root's own OpenSSH beside ssh-sk-helper, see [`crate::ssh::SOFT_KEY`].
 const UNPACK_SOFT_KEY: &str = r#"cd "$1/tmp" &&
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --quiet download openssh-tests &&
@@ -39,6 +42,21 @@ pub fn cached() -> &'static Root {
         require_root();
         prepare(&Recipe::of_this_machine(), &cache_dir())
     })
+}
+
+/// A root of any release of Debian or Ubuntu, with what logins need and nothing of ours: see `packaging/root.sh`.
+pub fn release(suite: &str) -> Root {
+    require_root();
+    let cache = cache_dir();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/root.sh");
+    let mut command = Command::new("sh");
+    command.arg(script).args([suite, RELEASE_PACKAGES]).env("TWOFA_CACHE", &cache);
+    let output = command.output().expect("sh");
+    assert!(output.status.success(), "{suite}: {}", String::from_utf8_lossy(&output.stderr));
+    let lower = String::from_utf8_lossy(&output.stdout).trim().into();
+    let stage = cache.join("stage");
+    fs::create_dir_all(&stage).expect("the stage directory");
+    Root { lower, stage }
 }
 
 /// Namespaces, set-uid programs and a real sshd need root; a skipped test would look like a passed one.

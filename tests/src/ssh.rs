@@ -78,6 +78,21 @@ impl World {
         self
     }
 
+    /// Starts sshd with the settings that the distribution gives it, and those of the drop-ins.
+    pub fn start_own_sshd(mut self) -> Self {
+        let key =
+            std::fs::read_to_string(self.path("/etc/ssh/ssh_host_ed25519_key.pub")).expect("a host key");
+        self.write("/etc/ssh/ssh_known_hosts", &format!("* {key}"));
+        let mut command = vec!["/usr/sbin/sshd", "-D"];
+        // Here all clients have the same address.
+        if self.knows_penalties() {
+            command.extend(["-o", "PerSourcePenalties=no"]);
+        }
+        self.daemon(&command);
+        self.log.expect("Server listening on");
+        self
+    }
+
     /// Makes a key pair and lets it log in to these users. The client uses it after [`Client::key`].
     pub fn authorize_key(self, users: &[&str]) -> Self {
         self.run(&[

@@ -16,7 +16,7 @@ use twofa::store::Store;
 
 use crate::PATIENCE;
 use crate::namespace::{Namespace, Process};
-use crate::root;
+use crate::root::{self, Root};
 use crate::syslog::Log;
 use crate::terminal::Terminal;
 use crate::totp::{App, secret_of};
@@ -64,7 +64,12 @@ impl World {
 
     /// A machine without the product.
     pub fn bare() -> Self {
-        let namespace = Namespace::new(root::cached());
+        Self::on(root::cached())
+    }
+
+    /// A machine of another release, without the product.
+    pub fn on(root: &Root) -> Self {
+        let namespace = Namespace::new(root);
         let log = Log::listen(&namespace.path("/dev/log"));
         Self { namespace, log, daemons: Vec::new() }
     }

@@ -201,6 +201,88 @@ fn only_what_is_missing_is_added() {
     assert_eq!(text(&world, PAM_SSHD), by_hand);
 }
 
+// With a package's profiles of pam-auth-update
+
+const COMMON: [&str; 2] = ["/etc/pam.d/common-auth", "/etc/pam.d/common-account"];
+
+fn packaged() -> World {
+    let world = debian();
+    for (name, text) in [
+        ("twofa", include_str!("../../packaging/pam-configs/twofa")),
+        ("twofa-pubkey", include_str!("../../packaging/pam-configs/twofa-pubkey")),
+    ] {
+        world.write(&format!("/usr/share/pam-configs/{name}"), text);
+    }
+    world
+}
+
+#[test]
+fn profiles_take_the_place_of_lines_in_the_files_of_services() {
+    let world = packaged();
+    let before = files(&world);
+    let ran = world.run_with_input(&["twofa-admin", "init"], "2\n\nn\n").expect(0);
+    assert!(ran.stdout.contains(" + account [success=ok ignore=ignore default=die]"), "{}", ran.stdout);
+    assert_eq!(files(&world), before, "who says no keeps every file\n{}", ran.stdout);
+
+    let ran = write(&world).ok();
+    assert_eq!(ran.matches("all lines are there").count(), 2, "{ran}");
+    let [auth, account] = COMMON.map(|path| text(&world, path));
+    assert!(auth.contains("[success=2 default=ignore]\tpam_twofa.so pubkey_is_first_factor"), "{auth}");
+    assert_eq!((auth.matches("pam_twofa").count(), account.matches("pam_twofa").count()), (2, 1));
+    assert!(!text(&world, PAM_SSHD).contains("pam_twofa") && world.path(DROP_IN).exists());
+    let written = files(&world);
+    write(&world).ok();
+    assert_eq!(files(&world), written, "a second run changes nothing");
+
+    let ran = world.run_with_input(&["twofa-admin", "init", "--undo"], "n\n").expect(3);
+    assert!(ran.stdout.contains(" - auth "), "{}", ran.stdout);
+    assert_eq!(files(&world), written);
+    world.run(&UNDO).expect(0);
+    assert_eq!(files(&world), before);
+}
+
+/// pam-auth-update does not touch what somebody has edited, and calls that a success.
+#[test]
+fn where_profiles_cannot_be_had_services_get_lines() {
+    let world = packaged();
+    world.run(&["sh", "-c", "sed -i '/^#/d' /etc/pam.d/common-*"]).ok();
+    let before = files(&world);
+    let ran = write(&world).ok();
+    assert!(ran.contains("somebody has edited them"), "{ran}");
+    assert!(text(&world, PAM_SSHD).contains("pam_twofa") && !text(&world, COMMON[0]).contains("pam_twofa"));
+    world.run(&UNDO).expect(0);
+    assert_eq!(files(&world), before);
+}
+
+/// Both would ask twice.
+#[test]
+fn lines_that_are_there_keep_profiles_out() {
+    let world = debian();
+    write(&world).ok();
+    let before = files(&world);
+    for name in ["twofa", "twofa-pubkey"] {
+        let text =
+            "Name: x\nDefault: no\nPriority: 1\nAuth-Type: Additional\nAuth:\n\toptional pam_twofa.so\n";
+        world.write(&format!("/usr/share/pam-configs/{name}"), text);
+    }
+    write(&world).ok();
+    assert_eq!(files(&world), before);
+}
+
+/// The doctor's word, after the fact: what it does not like is taken back.
+#[test]
+fn profiles_that_would_lock_somebody_out_are_taken_back() {
+    let world = packaged();
+    // From a key, over the password, to pam_deny.
+    let profile = world.path("/usr/share/pam-configs/twofa-pubkey");
+    let odd = fs::read_to_string(&profile).unwrap().replace("success=end", "success=1");
+    fs::write(profile, odd).unwrap();
+    let before = files(&world);
+    let ran = write(&world).expect(3);
+    assert!(ran.stdout.contains("NOT WRITTEN: with the lines in common-auth, "), "{}", ran.stdout);
+    assert_eq!(files(&world), before, "{}", ran.stdout);
+}
+
 // The way back
 
 #[test]

@@ -17,6 +17,8 @@ const CONFIG: &str = "/etc/ssh/sshd_config";
 const METHODS: &str = "AuthenticationMethods publickey,keyboard-interactive keyboard-interactive";
 const GETENT: &str = "/usr/bin/getent";
 const KEYBOARD: &str = "keyboard-interactive";
+/// Before OpenSSH 8.7 a setting of its own, and both are wanted.
+const CHALLENGE: &str = "challengeresponseauthentication";
 /// Of one configuration.
 const MAX_MATCHES: usize = 30;
 /// Shorter, and a code that is sent comes too late.
@@ -50,7 +52,7 @@ impl Settings {
         match method.split(':').next().unwrap_or_default() {
             "publickey" => self.is("pubkeyauthentication"),
             "password" => self.is("passwordauthentication"),
-            KEYBOARD => self.is("kbdinteractiveauthentication") || self.is("challengeresponseauthentication"),
+            KEYBOARD => self.is("kbdinteractiveauthentication") && self.value(CHALLENGE) != "no",
             "hostbased" => self.is("hostbasedauthentication"),
             "gssapi-with-mic" => self.is("gssapiauthentication"),
             _ => false,
@@ -167,6 +169,12 @@ pub(crate) fn not_in_force(wanted: &[String]) -> Result<Vec<String>, String> {
         said.value(&key.to_ascii_lowercase()) != value
     };
     Ok(wanted.iter().filter(differs).cloned().collect())
+}
+
+/// Whether this sshd tells ChallengeResponseAuthentication and KbdInteractiveAuthentication apart.
+pub(crate) fn has_challenge() -> bool {
+    let said = settings(&login(ANYBODY, &Criteria::default()), Deadline::after(PATIENCE));
+    said.is_ok_and(|said| !Settings::parse(&said).value(CHALLENGE).is_empty())
 }
 
 /// What becomes of root's own logins where PAM is asked at every one.
@@ -613,6 +621,11 @@ mod tests {
             ),
             (
                 "kbdinteractiveauthentication no\nauthenticationmethods publickey,keyboard-interactive",
+                true,
+                vec![(Critical, Some(LockedOut), "nothing that satisfies")],
+            ),
+            (
+                "challengeresponseauthentication no\nauthenticationmethods publickey,keyboard-interactive",
                 true,
                 vec![(Critical, Some(LockedOut), "nothing that satisfies")],
             ),

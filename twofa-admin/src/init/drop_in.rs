@@ -18,6 +18,8 @@ const ALWAYS: [&str; 4] = [
     "PasswordAuthentication no",
     "AuthenticationMethods publickey,keyboard-interactive keyboard-interactive",
 ];
+/// OpenSSH before 8.7 (Debian 11) has this beside KbdInteractiveAuthentication, and wants both.
+const CHALLENGE: &str = "ChallengeResponseAuthentication yes";
 const TOUCH: &str = "PubkeyAuthOptions touch-required";
 const TOUCH_AND_PIN: &str = "PubkeyAuthOptions touch-required verify-required";
 
@@ -33,19 +35,20 @@ const MATTER: [&str; 8] = [
     "usepam",
 ];
 
-/// What sshd has to be told, a setting each.
-pub(super) fn settings(policy: &Policy) -> Vec<String> {
+/// What sshd has to be told, a setting each; `has_challenge` when it has that setting of its own.
+pub(super) fn settings(policy: &Policy, has_challenge: bool) -> Vec<String> {
     let keys = policy.methods.contains(&Method::Key);
     let touch = match (keys, policy.key.pin) {
         (true, true) => Some(TOUCH_AND_PIN),
         (true, false) => Some(TOUCH),
         (false, _) => None,
     };
-    ALWAYS.into_iter().chain(touch).map(str::to_string).collect()
+    let challenge = has_challenge.then_some(CHALLENGE);
+    ALWAYS.into_iter().chain(challenge).chain(touch).map(str::to_string).collect()
 }
 
-pub(super) fn text(policy: &Policy) -> String {
-    format!("{HEAD}\n{}\n", settings(policy).join("\n"))
+pub(super) fn text(settings: &[String]) -> String {
+    format!("{HEAD}\n{}\n", settings.join("\n"))
 }
 
 /// What is left of the file without what was written here: nothing when none of it was, an empty text when all.
@@ -55,7 +58,7 @@ pub(super) fn without_settings(text: &str) -> Option<String> {
     }
     let is_ours = |line: &&str| {
         let line = line.trim_end_matches('\n');
-        ALWAYS.contains(&line) || [HEAD, TOUCH, TOUCH_AND_PIN].contains(&line)
+        ALWAYS.contains(&line) || [HEAD, CHALLENGE, TOUCH, TOUCH_AND_PIN].contains(&line)
     };
     // What is in a `Match`, somebody else put there.
     let is_match = |line: &str| words(line).first().is_some_and(|word| word.eq_ignore_ascii_case("match"));
@@ -128,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_was_written_goes_and_the_rest_stays() {
-        let all = format!("{HEAD}\n{}\n{TOUCH}\n", ALWAYS.join("\n"));
+        let all = format!("{HEAD}\n{}\n{CHALLENGE}\n{TOUCH}\n", ALWAYS.join("\n"));
         assert_eq!(without_settings(&all), Some(String::new()));
         assert_eq!(without_settings(&format!("{all}Port 2222\n")), Some("Port 2222\n".into()));
         assert_eq!(without_settings(&ALWAYS.join("\n")), None);

@@ -119,6 +119,11 @@ pub(super) fn locks_out(name: &str, file: &str, new: &str, host: Host<'_>) -> Op
     new.next().map(|finding| finding.what)
 }
 
+/// Whether a service has a line of ours, also where that is in a file that it includes.
+pub(super) fn are_in(name: &str, host: Host<'_>) -> bool {
+    host.judged(name).our_lines().next().is_some()
+}
+
 /// What the doctor says of a service.
 pub(super) fn findings(name: &str, host: Host<'_>) -> Vec<Finding> {
     host.findings(&host.judged(name))

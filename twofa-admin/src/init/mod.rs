@@ -2,6 +2,7 @@
 
 mod drop_in;
 mod lines;
+mod profiles;
 mod undo;
 mod write;
 
@@ -296,7 +297,7 @@ fn show_lines(context: &mut Context, config: &Config, lines: bool, settings: boo
         ));
     }
     if settings && by_ssh {
-        let settings = drop_in::settings(&config.policy).join("\n    ");
+        let settings = drop_in::settings(&config.policy, doctor::sshd::has_challenge()).join("\n    ");
         text.push_str(&format!(
             "\nWrite to {}, then `sshd -t && systemctl reload ssh`:\n\n    \
              {settings}\n\n\

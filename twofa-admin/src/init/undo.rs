@@ -2,6 +2,7 @@
 
 use super::drop_in::{self, DROP_IN};
 use super::lines;
+use super::profiles;
 use super::write::{self, agrees, shown, with_host};
 use crate::context::Context;
 use crate::doctor::{self, sshd};
@@ -41,14 +42,16 @@ pub(super) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     // While nothing is enforced, the lines without the settings refuse nobody; the settings without the lines refuse
     // keys of users without a password. What is enforced, nobody could answer without the settings.
     let of_sshd = if enforced { Found::Nothing } else { settings(context, yes, Found::Nothing)? };
-    let (mut found, mut lines_of_sshd) = (of_sshd, Found::Nothing);
+    let held = of_sshd == Found::Left;
+    let mut lines_of_sshd = of_profiles(context, yes, held)?;
+    let mut found = of_sshd.and(lines_of_sshd);
     // Also of services that the policy does not name any more.
     for path in services(&named) {
         let is_sshd = path.ends_with(SSHD);
-        let one = service(context, &path, yes, is_sshd && of_sshd == Found::Left)?;
+        let one = service(context, &path, yes, is_sshd && held)?;
         found = found.and(one);
         if is_sshd {
-            lines_of_sshd = one;
+            lines_of_sshd = lines_of_sshd.and(one);
         }
     }
     if enforced {
@@ -65,6 +68,25 @@ pub(super) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     Ok(if found == Found::Left { Outcome::Found } else { Outcome::Done })
 }
 
+/// What holds the lines while the settings of sshd stay.
+const HELD: &str = "without the lines, and with the settings of sshd, \
+                    users with an SSH key and no password could not log in";
+
+/// Those that pam-auth-update wrote for us, sshd's among them.
+fn of_profiles(context: &mut Context, yes: bool, held: bool) -> Result<Found, Error> {
+    if !profiles::are_on() {
+        return Ok(Found::Nothing);
+    }
+    if held {
+        return leave(context, &format!("the profiles of pam-auth-update: {HELD}"));
+    }
+    let out = profiles::take_out(context, yes)?;
+    if out {
+        done(context, "pam-changed", "profiles of pam-auth-update switched off");
+    }
+    Ok(Found::of(out))
+}
+
 fn service(context: &mut Context, path: &Path, yes: bool, held: bool) -> Result<Found, Error> {
     let original = match Original::read(path) {
         Ok(original) => original,
@@ -78,9 +100,7 @@ fn service(context: &mut Context, path: &Path, yes: bool, held: bool) -> Result<
     };
     let Some(new) = lines::without_lines(&original.text) else { return Ok(Found::Nothing) };
     if held {
-        let why = "without the lines, and with the settings of sshd, \
-                   users with an SSH key and no password could not log in";
-        return leave(context, &format!("{}: {why}", path.display()));
+        return leave(context, &format!("{}: {HELD}", path.display()));
     }
     take_out(context, &original, &new, yes).map(Found::of)
 }

@@ -4,6 +4,7 @@
 use super::drop_in::{self, CONFIG, DROP_IN};
 use super::lines::{self, Host};
 use super::make_folder;
+use super::profiles;
 use crate::context::Context;
 use crate::doctor::{self, Fate, Finding, Severity, module, sshd};
 use crate::error::Error;
@@ -41,9 +42,10 @@ pub(super) fn run(context: &mut Context, config: &Config, yes: bool) -> Result<W
         (written.lines_by_hand, written.settings_by_hand) = (true, true);
         return Ok(written);
     }
+    let goes_on = add_profiles(context, config, yes, &mut written)?;
     for service in &config.policy.services {
         let path = Path::new(FOLDER).join(service);
-        if fs::symlink_metadata(&path).is_ok() {
+        if goes_on && fs::symlink_metadata(&path).is_ok() {
             add_lines(context, config, service, &path, yes, &mut written)?;
         }
     }
@@ -68,6 +70,26 @@ fn check_host(context: &Context, config: &Config) -> Result<(), (String, String)
         )),
         None => Ok(()),
     }
+}
+
+/// Whether to go on with the services' own files, which then lack only what the profiles did not bring.
+fn add_profiles(
+    context: &mut Context,
+    config: &Config,
+    yes: bool,
+    written: &mut Written,
+) -> Result<bool, Error> {
+    // The lines would hold from the next login on: each service says so.
+    if config.policy.mode == Mode::Enforce {
+        return Ok(true);
+    }
+    match profiles::add(context, config, yes)? {
+        profiles::Outcome::NotHere => return Ok(true),
+        profiles::Outcome::Written => written.changed = true,
+        profiles::Outcome::Declined => written.lines_by_hand = true,
+        profiles::Outcome::TakenBack(why) => leave(context, &mut written.lines_by_hand, &format!("{why}."))?,
+    }
+    Ok(written.changed)
 }
 
 fn add_lines(
@@ -129,8 +151,8 @@ fn add_drop_in(
     yes: bool,
     written: &mut Written,
 ) -> Result<(), Error> {
-    let new = drop_in::text(&config.policy);
-    let settings = drop_in::settings(&config.policy);
+    let settings = drop_in::settings(&config.policy, sshd::has_challenge());
+    let new = drop_in::text(&settings);
     let path = Path::new(DROP_IN);
     let missing = sshd::test().and_then(|()| sshd::not_in_force(&settings));
     if missing.as_ref().is_ok_and(Vec::is_empty) {
@@ -260,7 +282,7 @@ fn stack(service: &str) -> Vec<Finding> {
 }
 
 /// The first of `found` that locks somebody out or lets somebody past, and was not there before.
-fn worse(known: &[Finding], found: Vec<Finding>) -> Option<Finding> {
+pub(super) fn worse(known: &[Finding], found: Vec<Finding>) -> Option<Finding> {
     let is_bad = |finding: &Finding| {
         finding.severity == Severity::Critical
             && matches!(finding.outcome, Some(Fate::LockedOut | Fate::LetPast))

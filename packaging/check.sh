@@ -1,0 +1,104 @@
+#!/bin/sh
+# What packagers check, in roots of their own: sh packaging/check.sh FOLDER (where `make deb` has put the packages).
+# lintian finds no error and no warning, piuparts installs and purges without a trace, and a second build, later and
+# elsewhere, is the same, bit by bit. The RPM is built and linted, the SELinux policy compiled.
+# With a second argument only that: lintian, piuparts, twice, rpm or shell.
+set -eu
+umask 022
+here=$(cd "$(dirname "$0")/.." && pwd)
+out=$(cd "$1" && pwd)
+only=${2:-}
+cd "$here"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# $1: a step. Says how long it took.
+step() {
+    [ "$only" ] && [ "$only" != "$1" ] && return
+    began=$(date +%s)
+    "$1"
+    echo "check.sh: $1: $(($(date +%s) - began)) s"
+}
+
+tools() {
+    sh packaging/root.sh trixie lintian,piuparts,rpm,rpmlint,selinux-policy-dev,checkpolicy,semodule-utils,shellcheck,make,bzip2,gcc,libc6-dev,libpam0g-dev,libudev-dev,pkg-config
+}
+
+# Runs a script in a throw-away copy of that root, which finds the packages in /packages and leaves files in /results.
+in_tools() {
+    root=$(tools)
+    stage=$work/stage
+    mkdir -p "$stage" "$work/results"
+    rust=$(rustc --print sysroot)
+    results=$work/results
+    export root stage rust out here results script="$1"
+    unshare --mount --pid --ipc --fork --kill-child --propagation private sh -eu <<'END'
+mount -t tmpfs -o mode=755 tmpfs "$stage"
+cd "$stage"
+mkdir upper work root
+mount -t overlay -o "lowerdir=$root,upperdir=upper,workdir=work" overlay root
+cd root
+mkdir packages source results opt/rust
+mount --bind "$out" packages
+mount --bind "$here" source
+mount --bind "$results" results
+mount --bind "$rust" opt/rust
+for folder in packages source opt/rust; do
+    mount -o remount,bind,ro "$folder"
+done
+mount -t proc -o nosuid,nodev,noexec proc proc
+mount -t tmpfs -o mode=755 tmpfs dev
+mkdir dev/pts dev/shm
+for node in null zero full random urandom tty; do
+    : >"dev/$node"
+    mount --bind "/dev/$node" "dev/$node"
+done
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+env -i PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 chroot . sh -euc "$script"
+END
+}
+
+lintian() {
+    in_tools 'lintian --allow-root --fail-on error,warning --display-info /packages/*.changes'
+}
+
+# piuparts installs in a tar of a release that has what the packages depend on.
+piuparts() {
+    root=$(sh packaging/root.sh bookworm libpam-runtime,passwd)
+    tar -C "$root" --numeric-owner -cf "$work/results-base.tar" .
+    mkdir -p "$work/results"
+    mv "$work/results-base.tar" "$work/results/base.tar"
+    in_tools 'piuparts --distribution bookworm --basetgz /results/base.tar --no-eatmydata --no-upgrade-test \
+        --warn-on-leftovers-after-purge /packages/*.deb >/results/piuparts.log 2>&1 || { tail -n 60 /results/piuparts.log; exit 1; }
+        grep -E "PASS|FAIL|WARN" /results/piuparts.log | tail -n 5'
+}
+
+twice() {
+    mkdir "$work/twice"
+    TWOFA_BUILD_PLACE=/home/somebody/elsewhere sh packaging/deb.sh "$work/twice" >/dev/null
+    for package in "$out"/*.deb; do
+        cmp "$package" "$work/twice/${package##*/}"
+        sha256sum "$package"
+    done
+}
+
+shell() {
+    in_tools 'cd /source && shellcheck --severity=warning packaging/*.sh packaging/debian/*.p* && shellcheck --severity=warning --shell=bash --exclude=SC2034,SC2154,SC2164 packaging/arch/PKGBUILD'
+}
+
+# Built from the source with all crates, by rpmbuild. rpmlint does not know Debian's groups and signatures.
+rpm() {
+    in_tools 'cp /packages/twofa-*.tar /root && cd /root &&
+        rpmbuild -tb --nodeps --define "_topdir /root/rpm" --define "_sharedstatedir /var/lib" \
+            /root/twofa-*.tar >/results/rpm.log 2>&1 || { tail -n 60 /results/rpm.log; exit 1; }
+        find rpm -name "*.rpm" -exec sh -c "rpm -qp --info \"\$1\" | head -n 4; rpm -qlp \"\$1\"" sh {} \;
+        rpmlint --config /source/packaging/rpm/rpmlint.toml $(find rpm -name "*.rpm") /source/packaging/rpm/*.spec'
+}
+
+step shell
+step lintian
+step piuparts
+step twice
+step rpm
