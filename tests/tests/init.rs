@@ -235,9 +235,10 @@ fn profiles_take_the_place_of_lines_in_the_files_of_services() {
     assert_eq!(files(&world), written, "a second run changes nothing");
 
     let ran = world.run_with_input(&["twofa-admin", "init", "--undo"], "n\n").expect(3);
-    assert!(ran.stdout.contains(" - auth "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("NOT WRITTEN: the profiles of pam-auth-update: "), "{}", ran.stdout);
     assert_eq!(files(&world), written);
-    world.run(&UNDO).expect(0);
+    let ran = world.run(&UNDO).expect(0);
+    assert!(ran.stdout.contains(" - auth "), "{}", ran.stdout);
     assert_eq!(files(&world), before);
 }
 
