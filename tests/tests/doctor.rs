@@ -548,7 +548,7 @@ fn wrong_lines_of_pam_are_found() {
             /etc/pam.d/sshd"),
             "note",
             "pam_twofa is in /etc/pam.d/common-auth, which other services read too",
-            "move the lines",
+            "would not",
         ),
     ]);
 }

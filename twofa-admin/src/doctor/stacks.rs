@@ -408,8 +408,8 @@ pub(crate) fn shared(
             .collect();
         let few = others.iter().take(6).copied().collect::<Vec<_>>().join(", ");
         let what = format!("pam_twofa is in {file}, which other services read too: {few}");
-        let advice = "It asks at those of the policy only; while the policy cannot be read, it refuses at all of them. \
-                      To be safe, move the lines to the files of the services themselves.";
+        let advice = "It asks at those of the policy only. While neither the policy nor its last valid copy can be read, \
+                      it refuses at all of them; lines in the files of the services themselves would not.";
         (!others.is_empty()).then(|| Finding::note(CHECK, what, advice))
     };
     files.into_iter().filter_map(of).collect()
