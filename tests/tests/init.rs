@@ -79,7 +79,7 @@ fn the_guide_leads_to_a_host_that_asks_for_a_second_factor() {
     init.expect("sshd goes by it once it is reloaded");
     init.expect("TWOFA ");
     init.expect("Nothing is enforced yet: the mode is off");
-    init.expect("Keep this root shell open");
+    init.expect("keep this root shell open");
     init.expect("twofa-admin policy enable --confirm-within 10m");
     init.expect("recovery code");
     init.expect("/etc/pam.d/sshd.twofa-backup, /etc/pam.d/login.twofa-backup");

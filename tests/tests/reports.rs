@@ -17,7 +17,7 @@ use std::process::{Command, Output};
 
 use twofa_tests::driver::site::{self, Site};
 use twofa_tests::setup::POLICY;
-use twofa_tests::world::World;
+use twofa_tests::world::{World, artifact};
 
 // metrics
 
@@ -348,6 +348,15 @@ fn who_would_be_locked_out_is_named_and_the_text_is_kept() {
 }
 
 // completions
+
+/// As head does.
+#[test]
+fn who_has_read_enough_is_told_nothing() {
+    let admin = artifact("TWOFA_ADMIN", "twofa-admin");
+    let script = "\"$0\" completions zsh | head -c 1 >/dev/null";
+    let output = Command::new("sh").args(["-c", script]).arg(admin).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
 
 #[test]
 fn completions_are_scripts_of_their_shells() {

@@ -71,7 +71,7 @@ fn the_page_shows_what_is_seen() {
         init.answer("Write this? [y/N]: ", "y");
     }
     init.expect_end(0);
-    page.add("Set up", "Nothing is written unasked.", "# twofa-admin init", init.screen());
+    page.add("Set up", "Nothing is written unasked. With packages, pam-auth-update writes the lines, into common-auth and common-account.", "# twofa-admin init", init.screen());
 
     let (mut app, screen) = enroll(&world, "alice");
     page.add("Enroll a user", "The user scans the code.", "# twofa-admin enroll app alice", &screen);

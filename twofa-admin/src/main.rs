@@ -89,10 +89,14 @@ fn main() -> ExitCode {
         Ok(Outcome::Found) => ExitCode::from(3),
         Ok(Outcome::Health(code)) => ExitCode::from(code),
         Err(error) => {
-            // Names in it may be anything.
-            let text = format!("twofa-admin: {error}\n{}", error.hint());
-            let lines: Vec<String> = text.lines().map(table::printable).collect();
-            let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+            // Whoever reads has seen enough, as head does.
+            let is_unread = matches!(&error, Error::Io(why) if why.kind() == std::io::ErrorKind::BrokenPipe);
+            if !is_unread {
+                // Names in it may be anything.
+                let text = format!("twofa-admin: {error}\n{}", error.hint());
+                let lines: Vec<String> = text.lines().map(table::printable).collect();
+                let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+            }
             ExitCode::from(if is_doctor { COULD_NOT_LOOK } else { error.exit_code() })
         }
     }

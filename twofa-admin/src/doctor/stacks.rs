@@ -373,7 +373,9 @@ impl Examiner<'_> {
                     findings.push(Finding::warning(CHECK, what, "Correct or remove it; it has no effect."));
                 }
             }
-            if role == Role::Key && self.judged.name != SSHD {
+            // In a file that sshd includes too, it is for sshd.
+            let is_own = line.file == self.judged.service.file;
+            if role == Role::Key && self.judged.name != SSHD && is_own {
                 let what = format!("{} has no effect: only sshd takes SSH keys", shown(line));
                 findings.push(Finding::note(CHECK, what, "Remove it."));
             }

@@ -86,14 +86,18 @@ fn stopped(error: Error) -> Error {
 /// The step that is left, and the ways back.
 fn say_next(context: &mut Context, config: &Config, written: &Written) -> Result<(), Error> {
     let enforced = config.policy.mode == Mode::Enforce;
+    let first = match written.reload_by_hand {
+        true => "Reload sshd, and keep this root shell open. Log in anew in another terminal.",
+        false => "Keep this root shell open, and log in anew in another terminal.",
+    };
     let mut text = match enforced {
         true => "\nThe policy is enforced.\n".to_string(),
         false => format!(
             "\nNothing is enforced yet: the mode is {}, and stays so. Next:\n\n  \
-             1  Keep this root shell open, and log in anew in another terminal.\n  \
-             2  {} for every user; `twofa-admin status` names who is left.\n  \
+             1  {first}\n  \
+             2  {} for every user; `twofa-admin status`\n     names who is left.\n  \
              3  twofa-admin policy enable --confirm-within 10m\n     \
-             enforces it, and ends by itself unless an administrator gets in with a second factor.\n",
+             enforces it, and ends by itself unless an administrator gets in with a\n     second factor.\n",
             config.policy.mode.name(),
             missing::first_step(&config.policy, "USER")
         ),
@@ -317,7 +321,7 @@ fn show_lines(context: &mut Context, config: &Config, lines: bool, settings: boo
 fn auth_lines(common_auth: &str) -> usize {
     let is_auth = |line: &&str| {
         let kind = line.split_whitespace().next().unwrap_or_default();
-        matches!(kind, "auth" | "-auth")
+        matches!(kind, "auth" | "-auth") && !line.contains("pam_twofa.so")
     };
     common_auth.lines().filter(is_auth).count().max(1)
 }

@@ -31,6 +31,8 @@ pub(super) struct Written {
     pub(super) lines_by_hand: bool,
     /// The same of sshd's settings.
     pub(super) settings_by_hand: bool,
+    /// Whether sshd does not go by its new settings yet.
+    pub(super) reload_by_hand: bool,
     pub(super) changed: bool,
 }
 
@@ -202,7 +204,8 @@ fn add_drop_in(
     written.changed = true;
     context.did(config, "sshd-changed", "*", &format!("{DROP_IN} written"));
     context.terminal.say(&format!("{DROP_IN} is written, and `sshd -t` finds no fault."))?;
-    reload(context, yes).map(drop)
+    written.reload_by_hand = !reload(context, yes)?;
+    Ok(())
 }
 
 /// Whether sshd would take the settings, and users still get in with them.
