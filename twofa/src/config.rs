@@ -830,7 +830,6 @@ fn end(until: &Datetime) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// From a copy that may be stale, only what asks for more is taken without the broken file's word.
     #[test]
     fn what_pam_u2f_made_keys_for_can_be_named() {
         for name in ["twofa", "pam://Server.example", "https://login.example:8443", &"x".repeat(70)] {
@@ -841,6 +840,7 @@ mod tests {
         assert!(parse(&long).is_err());
     }
 
+    /// From a copy that may be stale, only what asks for more is taken without the broken file's word.
     #[test]
     fn a_stale_copy_lets_nobody_off() {
         let copy = "version = 1\nmode = \"off\"\nmethods = [\"app\"]\nservices = [\"sshd\"]\n\
