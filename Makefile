@@ -87,6 +87,7 @@ install: build
 	install -D -m 0644 target/release/libpam_twofa.so $(DESTDIR)$(PAMDIR)/pam_twofa.so
 	install -D -m 0755 target/release/twofa-admin $(DESTDIR)$(SBINDIR)/twofa-admin
 	install -D -m 0755 target/release/twofa-helper $(DESTDIR)$(LIBEXECDIR)/twofa/twofa-helper
+	install -D -m 0755 packaging/before-removal.sh $(DESTDIR)$(LIBEXECDIR)/twofa/before-removal
 	install -D -m 0644 man/pam_twofa.8 $(DESTDIR)$(SHAREDIR)/man/man8/pam_twofa.8
 	install -D -m 0644 man/twofa.toml.5 $(DESTDIR)$(SHAREDIR)/man/man5/twofa.toml.5
 	install -d $(addprefix $(DESTDIR)$(SHAREDIR)/,bash-completion/completions zsh/vendor-completions fish/vendor_completions.d)

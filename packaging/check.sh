@@ -1,8 +1,9 @@
 #!/bin/sh
 # What packagers check, in roots of their own: sh packaging/check.sh FOLDER (where `make deb` has put the packages).
 # lintian finds no error and no warning, piuparts installs and purges without a trace, and a second build, later and
-# elsewhere, is the same, bit by bit. The RPM is built and linted, the SELinux policy compiled.
-# With a second argument only that: lintian, piuparts, twice, rpm or shell.
+# elsewhere, is the same, bit by bit. The RPM is built and linted, the SELinux policy compiled, and Arch's package built by
+# makepkg; rpm and pacman install both, and may not remove them while PAM names the module.
+# With a second argument only that: lintian, piuparts, twice, rpm, arch or shell.
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -21,7 +22,7 @@ step() {
 }
 
 tools() {
-    sh packaging/root.sh trixie lintian,piuparts,rpm,rpmlint,selinux-policy-dev,checkpolicy,semodule-utils,shellcheck,make,bzip2,gcc,libc6-dev,libpam0g-dev,libudev-dev,pkg-config
+    sh packaging/root.sh trixie lintian,piuparts,rpm,rpmlint,selinux-policy-dev,checkpolicy,semodule-utils,shellcheck,make,bzip2,gcc,libc6-dev,libpam0g-dev,libudev-dev,pkg-config,openssh-server,pacman-package-manager,makepkg,libarchive-tools,fakeroot
 }
 
 # Runs a script in a throw-away copy of that root, which finds the packages in /packages and leaves files in /results.
@@ -88,13 +89,63 @@ shell() {
     in_tools 'cd /source && shellcheck --severity=warning packaging/*.sh packaging/debian/*.p* && shellcheck --severity=warning --shell=bash --exclude=SC2034,SC2154,SC2164 packaging/arch/PKGBUILD'
 }
 
+# What rpm and pacman do on a host of their own, but for its libpam, which is Debian's and looks elsewhere. INSTALL and
+# REMOVE are commands. The removal is refused, and ends nothing, while somebody else's line names the module.
+lifecycle() {
+    cat <<'END'
+lifecycle() {
+    export DEBIAN_FRONTEND=noninteractive
+    all=/etc/pam.d
+    before=$(md5sum $all/*)
+    $INSTALL
+    [ "$(md5sum $all/*)" = "$before" ]
+    module=$(find /usr/lib64/security /usr/lib/security -name pam_twofa.so 2>/dev/null | head -n 1)
+    ln -s "$module" "/usr/lib/$(uname -m)-linux-gnu/security/"
+    twofa-admin init --yes --write >/dev/null
+    grep -q pam_twofa $all/sshd
+    echo "auth required pam_twofa.so" >>$all/su
+    enabled=$(md5sum $all/*)
+    if $REMOVE; then
+        echo "removed, and $all/su names it"
+        exit 1
+    fi
+    [ "$(md5sum $all/*)" = "$enabled" ]
+    twofa-admin --version
+    sed -i /pam_twofa/d $all/su
+    $REMOVE
+    [ "$(md5sum $all/*)" = "$before" ]
+    [ ! -e "$module" ] && [ ! -e /usr/sbin/twofa-admin ] && [ ! -e /usr/bin/twofa-admin ]
+    echo "installed, set up, removal refused, removed"
+}
+END
+}
+
 # Built from the source with all crates, by rpmbuild. rpmlint does not know Debian's groups and signatures.
 rpm() {
     in_tools 'cp /packages/twofa-*.tar /root && cd /root &&
         rpmbuild -tb --nodeps --define "_topdir /root/rpm" --define "_sharedstatedir /var/lib" \
             /root/twofa-*.tar >/results/rpm.log 2>&1 || { tail -n 60 /results/rpm.log; exit 1; }
         find rpm -name "*.rpm" -exec sh -c "rpm -qp --info \"\$1\" | head -n 4; rpm -qlp \"\$1\"" sh {} \;
-        rpmlint --config /source/packaging/rpm/rpmlint.toml $(find rpm -name "*.rpm") /source/packaging/rpm/*.spec'
+        rpmlint --config /source/packaging/rpm/rpmlint.toml $(find rpm -name "*.rpm") /source/packaging/rpm/*.spec
+        mkdir -p /run/sshd
+        INSTALL="rpm --install --nodeps $(find rpm -name "*.$(uname -m).rpm" | tr "\n" " ")"
+        REMOVE="rpm --erase --nodeps pam_twofa twofa-admin"
+        '"$(lifecycle)"'
+        lifecycle'
+}
+
+# By makepkg and pacman of Debian.
+arch() {
+    in_tools 'useradd --create-home somebody
+        cp /packages/twofa-*.tar /source/packaging/arch/* /home/somebody
+        su somebody -c "PATH=$PATH; cd && makepkg --nodeps" >/results/makepkg.log 2>&1 || { tail -n 60 /results/makepkg.log; exit 1; }
+        printf "[options]\nSigLevel = Never\nArchitecture = auto\n" >/root/pacman.conf
+        mkdir -p /run/sshd
+        pacman="pacman --config /root/pacman.conf --noconfirm"
+        INSTALL="$pacman --upgrade --nodeps --nodeps $(ls /home/somebody/pam-twofa-*.pkg.tar*)"
+        REMOVE="$pacman --remove pam-twofa"
+        '"$(lifecycle)"'
+        lifecycle'
 }
 
 step shell
@@ -102,3 +153,4 @@ step lintian
 step piuparts
 step twice
 step rpm
+step arch
