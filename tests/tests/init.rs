@@ -688,6 +688,28 @@ fn root_is_told_of_the_own_lockout() {
     assert!(ran.contains("NOTE: from the reload on, sshd refuses root's codes"), "{ran}");
 }
 
+/// Nothing is enforced yet, and less is asked for than before: of keys without a password, of passwords without a key.
+#[test]
+fn what_the_settings_open_meanwhile_is_told() {
+    let table = [
+        ("PasswordAuthentication no\nKbdInteractiveAuthentication no\n", Some("a password")),
+        ("AuthenticationMethods publickey,password\n", Some("a password or an SSH key")),
+        ("AuthenticationMethods publickey,password password\n", Some("an SSH key")),
+        ("PasswordAuthentication yes\n", None),
+        ("PubkeyAuthentication no\n", None),
+    ];
+    for (config, enough) in table {
+        let world = debian();
+        world.append(CONFIG, config);
+        let ran = write(&world).ok();
+        let note = enough.map(|what| format!("until the policy is enforced, {what} is enough for sshd"));
+        match note {
+            Some(note) => assert!(ran.contains(&note), "{config}: {ran}"),
+            None => assert!(!ran.contains("is enough for sshd"), "{config}: {ran}"),
+        }
+    }
+}
+
 // Accidents
 
 #[test]

@@ -199,7 +199,7 @@ fn from_installation_to_purge() {
         host.ok("su -c id alice");
         host.done("logins");
 
-        upgrade(&host);
+        upgrade(&host, "confold");
         assert_eq!(host.pam(), enabled, "{suite}: an upgrade changes nothing");
         assert!(host.text("/etc/twofa/twofa.toml").contains("mode = \"enforce\""));
         host.admits(&mut alice);
@@ -229,8 +229,9 @@ fn from_installation_to_purge() {
     });
 }
 
-/// To the same packages with another version, and a policy with another comment: what the administrator wrote stays.
-fn upgrade(host: &Host) {
+/// To the same packages with another version, and a policy with another comment: what the administrator wrote stays, or
+/// goes, as dpkg is told.
+fn upgrade(host: &Host, how: &str) -> String {
     for package in [MODULE, TOOL] {
         let script = format!(
             "set -e; rm -rf /root/next; dpkg-deb -R /root/{package}_*.deb /root/next
@@ -243,8 +244,29 @@ fn upgrade(host: &Host) {
         host.ok(&script);
     }
     host.ok(&format!(
-        "DEBIAN_FRONTEND=noninteractive dpkg --force-confold --install /root/next-{MODULE}.deb /root/next-{TOOL}.deb"
-    ));
+        "DEBIAN_FRONTEND=noninteractive dpkg --force-{how} --install /root/next-{MODULE}.deb /root/next-{TOOL}.deb"
+    ))
+}
+
+/// The package's policy enforces nothing. Whoever lets dpkg put it in the place of the own one is told what that ends.
+#[test]
+fn an_upgrade_that_ends_enforcement_says_so() {
+    on_each_release(|suite| {
+        let host = Host::new(suite);
+        host.install();
+        host.set_up();
+        let said = upgrade(&host, "confnew");
+        assert!(host.text("/etc/twofa/twofa.toml").contains("\nmode = \"off\"\n"), "{suite}: {said}");
+        assert!(said.contains("The policy is OFF"), "{suite}: {said}");
+        let (_, way_back) = said.split_once("To go back:\n").unwrap();
+        host.ok(way_back.lines().next().unwrap());
+        assert!(host.text("/etc/twofa/twofa.toml").contains("\nmode = \"enforce\"\n"), "{suite}: {said}");
+        // And once that is done, no more.
+        let said =
+            host.ok(&format!("dpkg --force-confold --install /root/{MODULE}_*.deb /root/{TOOL}_*.deb"));
+        assert!(!said.contains("The policy is OFF"), "{suite}: {said}");
+        host.done("an upgrade to the package's policy");
+    });
 }
 
 /// Configuration management writes PAM's files itself: pam-auth-update then leaves them alone, and says that all is well.
@@ -279,18 +301,65 @@ fn a_removal_that_would_lock_everybody_out_does_not_take_place() {
 /// Also where a file has a line that somebody wrote: then nothing else is taken out either.
 #[test]
 fn a_removal_that_is_refused_ends_no_enforcement() {
+    let table = [
+        ("/etc/pam.d/su", "auth required pam_twofa.so"),
+        ("/etc/pam.d/our door", "auth required pam_twofa.so"),
+        // Below what pam-auth-update writes, which takes out the rest.
+        (COMMON_AUTH, "auth required pam_twofa.so"),
+        ("/srv/door", "auth required pam_twofa.so"),
+    ];
     on_each_release(|suite| {
         let host = Host::new(suite);
         host.install();
         host.set_up();
-        host.ok("printf 'auth required pam_twofa.so\\n' >>/etc/pam.d/su");
+        host.ok("printf '@include /srv/door\\n' >>/etc/pam.d/chfn; : >/srv/door");
+        for (file, line) in table {
+            host.ok(&format!("touch '{file}'; cp '{file}' /root/before; echo '{line}' >>'{file}'"));
+            let before = host.pam();
+            let (removed, said) = host.run(&format!("dpkg --remove {MODULE}"));
+            assert!(!removed && said.contains(&format!("    {file}:{line}\n")), "{suite}: {said}");
+            assert!(host.is_installed(MODULE), "{suite}: {said}");
+            assert_eq!(host.pam(), before, "{suite}: {file}");
+            assert!(host.world.path(DROP_IN).exists(), "{suite}: {file}");
+            host.ok(&format!("cp /root/before '{file}'"));
+        }
+        host.done("lines of somebody else's");
+    });
+}
+
+/// The settings of sshd without the lines of PAM ask users for a password who have none.
+#[test]
+fn the_lines_do_not_go_without_the_settings_of_sshd() {
+    on_each_release(|suite| {
+        let host = Host::new(suite);
+        let without = host.pam();
+        host.install();
+        host.ok("twofa-admin init --yes --write");
         let before = host.pam();
+        let stays = |why: &str| {
+            let (removed, said) = host.run(&format!("dpkg --remove {MODULE}"));
+            assert!(!removed && said.contains(DROP_IN), "{suite}: {why}: {said}");
+            assert!(host.is_installed(MODULE) && host.world.path(DROP_IN).exists(), "{suite}: {why}");
+            assert_eq!(host.pam(), before, "{suite}: {why}");
+        };
+        // sshd would not start without them.
+        host.ok("cp /etc/ssh/sshd_config /root && cd /etc/ssh && sed -i '/^KbdInteractive/d' sshd_config &&
+                 printf 'KbdInteractiveAuthentication no\nAuthenticationMethods keyboard-interactive\n' >>sshd_config");
+        stays("sshd needs them");
+        host.ok("cp /root/sshd_config /etc/ssh");
+        host.ok(&format!("dpkg --force-depends --remove {TOOL}"));
+        stays("nobody takes them out");
+        // Where there are none, pam-auth-update takes out its lines, if it does: its copies keep no package.
+        host.ok(&format!(
+            "rm {DROP_IN}; cp -p {COMMON_AUTH} {COMMON_AUTH}.pam-old; sed -i '/^#/d' {COMMON_AUTH}"
+        ));
         let (removed, said) = host.run(&format!("dpkg --remove {MODULE}"));
-        assert!(!removed && said.contains("/etc/pam.d/su\n"), "{suite}: {said}");
-        assert!(host.is_installed(MODULE), "{suite}: {said}");
-        assert_eq!(host.pam(), before, "{suite}");
-        assert!(host.world.path(DROP_IN).exists(), "{suite}");
-        host.done("a line of somebody else's");
+        assert!(!removed && said.contains(&format!("    {COMMON_AUTH}:")), "{suite}: {said}");
+        host.ok(&format!("cp -p {COMMON_AUTH}.pam-old {COMMON_AUTH}"));
+        host.ok(&format!("dpkg --remove {MODULE}; rm {COMMON_AUTH}.pam-old"));
+        assert!(!host.is_installed(MODULE));
+        assert_eq!(host.pam(), without, "{suite}");
+        host.done("the settings of sshd");
     });
 }
 

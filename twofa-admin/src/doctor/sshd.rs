@@ -183,6 +183,20 @@ pub(crate) fn of_root() -> Option<Finding> {
     root(&Settings::parse(&said)).filter(|finding| finding.severity > Severity::Note)
 }
 
+/// What alone opens this host with the recommended ways in, as long as no code is asked for, and does not without them.
+pub(crate) fn newly_enough() -> Option<&'static str> {
+    let ways = base().ok()?.ways();
+    let (by_key, without): (Vec<_>, Vec<_>) =
+        ways.iter().partition(|way| way.iter().any(|method| method.starts_with("publickey")));
+    let key = !by_key.is_empty() && by_key.iter().all(|way| way.len() > 1);
+    match (without.is_empty(), key) {
+        (true, true) => Some("a password or an SSH key"),
+        (true, false) => Some("a password"),
+        (false, true) => Some("an SSH key"),
+        (false, false) => None,
+    }
+}
+
 /// What `sshd -t` says, and then `ok` or `failed`.
 fn try_out(deadline: Deadline) -> String {
     let script = format!("if {SSHD} -t 2>&1; then echo ok; else echo failed; fi");

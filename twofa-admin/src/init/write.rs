@@ -172,6 +172,12 @@ fn add_drop_in(
         return leave(context, &mut written.settings_by_hand, &format!("sshd: {why}."));
     }
     context.terminal.say(&shown(path, "", &new))?;
+    if let Some(what) = sshd::newly_enough().filter(|_| config.policy.mode != Mode::Enforce) {
+        context.terminal.say(&format!(
+            "\nNOTE: from the reload on, and until the policy is enforced, {what} is enough for sshd, which wants\n\
+             more now. Keep who it is not for out by other means, or enforce it at once."
+        ))?;
+    }
     if let Some(root) = sshd::of_root() {
         context.terminal.say(&format!("\nNOTE: from the reload on, {}. {}", root.what, root.advice))?;
     }
