@@ -417,7 +417,8 @@ fn a_hook_that_others_could_have_changed_never_runs() {
         assert!(refused.stderr.contains(reason), "{breakage}: {}", refused.stderr);
         world.write(POLICY_FILE, &policy_of(r#"["sms"]"#));
 
-        world.admin(&["user", "unlock", "alice"]).ok();
+        let told = world.admin(&["user", "unlock", "alice"]).ok();
+        assert!(told.contains("as far as the number's own limit allows"), "{told}");
         let mut ssh = world.ssh("alice").option("NumberOfPasswordPrompts=1").spawn("id");
         ssh.answer(PASSWORD_PROMPT, "pw-alice");
         ssh.expect("No code could be sent by SMS.");
@@ -558,7 +559,7 @@ fn the_phone_check_is_made_too_when_sms_becomes_the_only_method() {
     assert!(refused.stderr.contains("--phone"), "{}", refused.stderr);
 }
 
-/// `init` proposes SMS first, and chooses it only once a message has arrived.
+/// `init` proposes SMS on a new host that has a gateway, and chooses it only once a message has arrived.
 #[test]
 fn init_sets_up_sms() {
     let world = World::new();
@@ -608,7 +609,7 @@ fn init_falls_back_to_the_app() {
     init.answer("(several with commas): ", "48");
     init.expect("must be + and digits");
     init.answer("Try again? [y/N]: ", "n");
-    init.expect("the method is the app for now");
+    init.expect("the method stays app");
     init.answer("(Enter: none) ", "");
     init.answer("Write this? [y/N]: ", "n");
     init.answer("Write this? [y/N]: ", "n");

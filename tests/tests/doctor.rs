@@ -1130,6 +1130,47 @@ fn a_host_without_sshd_locks_nobody_out_and_lets_nobody_past() {
     assert!(report.contains("/usr/sbin/sshd does not exist") && report.contains("findings=1"), "{report}");
 }
 
+/// sshd goes on by what it read, whatever the files say by then.
+#[test]
+fn settings_that_sshd_has_not_read_are_told() {
+    const OLDER: &str =
+        "sshd runs with older settings: /etc/ssh/sshd_config.d/x.conf was written after it read them";
+    let config =
+        format!("PidFile /run/sshd.pid\nInclude /etc/ssh/sshd_config.d/*.conf\n{SSHD_KEY_OR_PASSWORD}");
+    let world = healthy().start_sshd(&config);
+    let doctor = |code| world.admin(&["doctor"]).expect(code).stdout;
+    let reload = || {
+        let script = "touch /run/before; kill -HUP $(cat /run/sshd.pid)
+            until [ /run/sshd.pid -nt /run/before ] && [ -s /run/sshd.pid ]; do :; done";
+        shell(&world, script);
+    };
+    doctor(0);
+    shell(&world, "mkdir -p /etc/ssh/sshd_config.d; echo 'MaxStartups 20' >/etc/ssh/sshd_config.d/x.conf");
+    let report = doctor(1);
+    assert!(report.contains("findings=1\n"), "{report}");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&report).contains(&words(OLDER)), "{report}");
+    assert!(words(&report).contains("`sshd -t && systemctl reload ssh`, or `kill -HUP "), "{report}");
+    reload();
+    doctor(0);
+    // What sshd does not read, what is only looked at, and what is older than sshd by a clock that was wrong.
+    shell(&world, "cd /etc/ssh/sshd_config.d; echo x >x.conf.old; chmod 600 x.conf; cat x.conf");
+    doctor(0);
+    shell(
+        &world,
+        "touch -d '1970-01-02' /run/sshd.pid; touch -d '-1 day' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*",
+    );
+    doctor(0);
+    shell(&world, "touch -d '+1 day' /etc/ssh/sshd_config");
+    doctor(0);
+    // A file that is left over tells nothing.
+    shell(
+        &world,
+        "touch /etc/ssh/sshd_config; sleep 1000 & echo $! >/run/sshd.pid; touch -d '-1 day' /run/sshd.pid",
+    );
+    doctor(0);
+}
+
 /// Whose factors are another uid's is refused, and in no grace.
 #[test]
 fn nobody_is_refused_and_let_in_at_once() {

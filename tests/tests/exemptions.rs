@@ -124,6 +124,41 @@ fn what_is_no_dated_exception_is_refused_and_changes_nothing() {
     assert!(refused.stderr.contains("user robot has no exemption"), "{}", refused.stderr);
 }
 
+/// Without a factor nobody gets in from elsewhere: that is said, and not that there is no way in at all.
+#[test]
+fn who_is_exempt_from_one_network_is_named_with_it() {
+    let world = office();
+    let until = in_days(&world, 30);
+    world.run(&["groupadd", "robots"]).ok();
+    world.run(&["usermod", "--append", "--groups", "robots", "robot"]).ok();
+    world.admin(&["policy", "set", "mode=off"]).ok();
+    let add =
+        ["exempt", "add", "--group", "robots", "--from", "192.0.2.0/24", "--reason", "x", "--until", &until];
+    world.admin(&add).ok();
+    let status = world.admin(&["status"]).stdout;
+    for line in [
+        "No second factor:    root, alice, robot (exempt from 192.0.2.0/24)\n",
+        "Refused if enforced: root, alice, robot (exempt from 192.0.2.0/24)\n",
+        "Exempt:              group robots from 192.0.2.0/24\n",
+    ] {
+        assert!(status.contains(line), "{status}");
+    }
+    for command in [&["policy", "enable"][..], &["policy", "set", "mode=enforce"]] {
+        let refused = world.admin(command).expect(3).stdout;
+        let rows: Vec<Vec<&str>> = refused.lines().map(|line| line.split_whitespace().collect()).collect();
+        let last = |user: &str| {
+            rows.iter().find(|row| row.first() == Some(&user)).and_then(|row| row.last().copied())
+        };
+        assert!(refused.starts_with("USER   UID   EXEMPT ONLY FROM\n"), "{refused}");
+        assert_eq!((last("alice"), last("robot")), (Some("-"), Some("192.0.2.0/24")), "{refused}");
+    }
+    // A group that is gone keeps nobody from reading the rest.
+    world.run(&["groupdel", "robots"]).ok();
+    assert!(world.admin(&["status"]).expect(3).stdout.contains("No second factor:    root, alice, robot\n"));
+    world.admin(&["exempt", "remove", "--group", "robots", "--yes"]).ok();
+    assert!(world.admin(&["policy", "enable"]).expect(3).stdout.starts_with("USER   UID\n"));
+}
+
 /// Who is exempt is asked for the password all the same.
 #[test]
 fn the_first_factor_is_asked_for_as_ever() {

@@ -438,6 +438,14 @@ fn what_is_said_is_what_a_login_then_does() {
 }
 
 #[test]
+fn a_login_with_a_key_only_is_told_plainly() {
+    let case = with_app("");
+    let plain = String::from_utf8(case.explain(&[]).stdout).unwrap();
+    let line = "\nWith an SSH key only: refused, as such a login proves no second factor\n";
+    assert!(plain.contains(line), "{plain}");
+}
+
+#[test]
 fn a_broken_policy_is_explained_by_the_copy_in_force() {
     let case = with_app("");
     let _ = case.site.admin(&["policy", "check"], "");

@@ -75,9 +75,9 @@ fn a_code_used_with_google_authenticator_stays_used() {
     // Looked at first: nothing happens.
     let import = ["import", "google-authenticator", STATE_FILE, "--user", "alice"];
     let report = world.admin(&[&import[..], &["--dry-run"]].concat()).ok();
-    assert_eq!(row(&report, "SHA1"), "alice 1 google-authenticator taken 6 digits, 30 s, SHA1");
+    assert_eq!(row(&report, "SHA1"), "alice 1 google-authenticator to take 6 digits, 30 s, SHA1");
     assert!(row(&report, "scratch").ends_with("5 scratch codes weak 27 bits; not taken"), "{report}");
-    assert!(row(&report, "RATE_LIMIT").contains("refused the policy says that here"), "{report}");
+    assert!(row(&report, "RATE_LIMIT").contains("skipped the policy says that here"), "{report}");
     assert!(report.contains("twofa-admin recovery new NAME"), "{report}");
     assert_eq!(accounts(&world), "[]\n");
     // Nor without a yes.
@@ -148,7 +148,7 @@ fn apps_of_pam_oath_go_on_and_their_codes_stay_used() {
 
     // Somebody is left behind.
     let ran = world.admin(&["import", "oath", file, "--yes", "--remove-source"]).expect(3);
-    assert_eq!(row(&ran.stdout, "alice"), "alice 2 oath-1 taken 6 digits, 30 s, SHA1");
+    assert_eq!(row(&ran.stdout, "alice"), "alice 2 oath-1 to take 6 digits, 30 s, SHA1");
     assert_eq!(row(&ran.stdout, "HOTP/E/6"), "bob 4 HOTP/E/6 REFUSED counter based (HOTP)");
     assert_eq!(row(&ran.stdout, "password"), "bob 3 password weak plain text; not taken");
     assert_eq!(row(&ran.stdout, "ghost"), "ghost 5 oath REFUSED this host has no such user");
@@ -283,7 +283,7 @@ fn homes_are_read_as_what_they_are() {
     let ran = world.admin(&["import", "google-authenticator", "--homes", "--yes"]).expect(3);
     let whys = [
         ("alice", "REFUSED belongs to uid 0"),
-        ("bob", "taken 6 digits, 30 s, SHA1"),
+        ("bob", "to take 6 digits, 30 s, SHA1"),
         ("carol", "REFUSED is a symbolic link"),
         ("dave", "REFUSED has another name elsewhere (a hard link)"),
         ("erin", "REFUSED the line has a control character"),
@@ -300,7 +300,7 @@ fn homes_are_read_as_what_they_are() {
         world.write(&format!("/etc/ga/{name}"), &fine("alice"));
     }
     let ran = world.admin(&["import", "google-authenticator", "--dir", "/etc/ga", "--yes"]).expect(3);
-    assert!(row(&ran.stdout, "alice").ends_with("taken 6 digits, 30 s, SHA1"), "{}", ran.stdout);
+    assert!(row(&ran.stdout, "alice").ends_with("to take 6 digits, 30 s, SHA1"), "{}", ran.stdout);
     assert!(
         row(&ran.stdout, "nobody-here").ends_with("REFUSED this host has no such user"),
         "{}",
@@ -324,8 +324,8 @@ fn a_list_of_users_goes_in_and_comes_out() {
     let dry = world.admin(&[&import[..], &["--dry-run"]].concat()).expect(3);
     assert_eq!(accounts(&world), before);
     for (user, why) in [
-        ("alice 2", "2 taken new"),
-        ("bob 3", "0 taken the number is set"),
+        ("alice 2", "2 to take new"),
+        ("bob 3", "0 to take the number is set"),
         ("root 4", "0 REFUSED this is the number of bob; --shared-ok if so"),
         ("ghost 5", "0 REFUSED this host has no such user"),
         ("alice 6", "0 REFUSED the user is in line 2 too"),
@@ -357,7 +357,7 @@ fn a_list_of_users_goes_in_and_comes_out() {
         let import = ["twofa-admin", "user", "import", "-", "--format", format, "--yes"];
         let all = accounts(&world);
         let same = world.run_with_input(&import, text).ok();
-        assert!(same.contains("0 taken, 2 already so, 0 refused"), "{same}");
+        assert!(same.contains("0 to take, 2 already so, 0 refused"), "{same}");
         assert_eq!(accounts(&world), all);
         for user in ["alice", "bob"] {
             world.admin(&["user", "remove", user, "--yes"]).ok();
@@ -374,7 +374,7 @@ fn a_second_name_of_a_uid_is_passed_over() {
     world.append("/etc/passwd", "toor:x:0:0::/root:/bin/sh\n");
     world.write("/root/.google_authenticator", &format!("{}\n\" TOTP_AUTH\n", secret_of("root")));
     let homes = ["import", "google-authenticator", "--homes", "--yes"];
-    for expected in ["taken", "already"] {
+    for expected in ["to take", "already"] {
         let ran = world.admin(&homes).expect(3);
         assert!(row(&ran.stdout, "root ").contains(expected), "{}", ran.stdout);
         assert!(
@@ -410,7 +410,7 @@ fn a_number_of_two_users_is_to_be_meant() {
     world.admin(&["user", "import", "/root/users.csv", "--yes"]).ok();
     world.write("/root/users.csv", "user,phone\nbob,+48601000456\nalice,+48600000123\n");
     let ran = world.admin(&["user", "import", "/root/users.csv", "--yes"]).ok();
-    assert!(ran.contains("2 taken, 0 already so, 0 refused"), "{ran}");
+    assert!(ran.contains("2 to take, 0 already so, 0 refused"), "{ran}");
 }
 
 /// Who is refused another number keeps the old one, which nobody else gets unknowingly.
@@ -493,7 +493,7 @@ fn a_secret_twice_is_no_second_login() {
     world.run(&["chgrp", "daemon", file]).ok();
     world.run(&["chmod", "640", file]).ok();
     let ran = world.admin(&["import", "oath", file, "--yes", "--remove-source"]).expect(3);
-    assert_eq!(row(&ran.stdout, "alice  1"), "alice 1 oath-1 taken 6 digits, 30 s, SHA1");
+    assert_eq!(row(&ran.stdout, "alice  1"), "alice 1 oath-1 to take 6 digits, 30 s, SHA1");
     assert_eq!(row(&ran.stdout, "alice  2"), "alice 2 oath-1 already this secret is enrolled");
     assert_eq!(
         row(&ran.stdout, "alice  3"),
@@ -530,7 +530,7 @@ fn an_old_line_of_a_key_does_not_come_back() {
         world.admin(&["import", "u2f", file, "--origin", origin, "--yes", "--remove-source"]).expect(3)
     };
     let report = import("pam://server").stdout;
-    assert_eq!(row(&report, "alice  2"), "alice 2 u2f-1 taken touched, without PIN");
+    assert_eq!(row(&report, "alice  2"), "alice 2 u2f-1 to take touched, without PIN");
     assert_eq!(fs::read_to_string(world.path(file)).unwrap(), format!("{lost}{key}"));
 
     // A key that is enrolled for another origin opens nothing for this one.

@@ -60,7 +60,7 @@ fn expect_left(world: &World, what: &str, why: &str) {
 fn the_guide_leads_to_a_host_that_asks_for_a_second_factor() {
     let world = debian().user("bob", "pw-bob");
     let mut init = world.terminal(&["twofa-admin", "init"]);
-    init.answer("Method [1]: ", "2");
+    init.answer("Method [2]: ", "2");
     init.answer("(Enter: none) ", "");
     let shown = init.answer("Write this? [y/N]: ", "y");
     assert!(shown.contains("/etc/pam.d/sshd:"), "{shown}");
@@ -157,7 +157,7 @@ fn who_says_no_keeps_every_file() {
 fn a_mistyped_name_is_asked_for_again() {
     let world = debian();
     let mut init = world.terminal(&["twofa-admin", "init"]);
-    init.answer("Method [1]: ", "2");
+    init.answer("Method [2]: ", "2");
     init.answer("(Enter: none) ", "alcie");
     init.expect("there is no user `alcie` on this host");
     init.answer("(Enter: none) ", "");
@@ -165,6 +165,45 @@ fn a_mistyped_name_is_asked_for_again() {
     // The policy is made by then.
     let ran = world.run_with_input(&["twofa-admin", "init"], "2\n").expect(1);
     assert!(ran.stderr.contains("stopped; neither PAM nor sshd was touched"), "{}", ran.stderr);
+}
+
+/// What the policy has is what Enter leaves; another number changes it.
+#[test]
+fn the_method_of_the_policy_is_the_default() {
+    let world = debian();
+    world.admin(&["init", "--yes"]).ok();
+    let policy = || text(&world, "/etc/twofa/twofa.toml");
+    let run = |answers: &str| world.run_with_input(&["twofa-admin", "init"], answers);
+    for (typed, number, methods) in
+        [("", 2, "app"), ("4", 2, "key"), ("", 4, "key"), ("2", 4, "app"), ("", 2, "app")]
+    {
+        let ran = run(&format!("{typed}\n"));
+        assert!(ran.stderr.contains(&format!("Method [{number}]: ")), "{typed:?}: {ran:?}");
+        assert!(policy().contains(&format!("methods = [\"{methods}\"]")), "{typed:?}: {}", policy());
+    }
+}
+
+#[test]
+fn what_is_told_to_do_next_fits_what_was_done() {
+    let world = debian();
+    let next = |ran: Ran| ran.stdout.split("Next:").nth(1).unwrap_or_default().to_owned();
+    let declined = next(world.run_with_input(&["twofa-admin", "init"], "\n\nn\nn\nn\n").expect(0));
+    assert!(declined.contains("Add what is shown above, or run `twofa-admin init` again"), "{declined}");
+    let done = next(write(&world).expect(0));
+    assert!(done.contains("Reload sshd") && !done.contains("Add what"), "{done}");
+    // Nothing is left to be added.
+    let ran = world.admin(&["init", "--yes"]).ok();
+    assert!(
+        ran.contains("All lines of PAM and settings of sshd are there.") && !ran.contains("Add to"),
+        "{ran}"
+    );
+    world.run(&["rm", DROP_IN]).ok();
+    let ran = world.admin(&["init", "--yes"]).ok();
+    assert!(ran.contains(&format!("Write to {DROP_IN}")) && !ran.contains("Add to"), "{ran}");
+    write(&world).ok();
+    world.run(&["cp", "/etc/pam.d/login.twofa-backup", PAM_LOGIN]).ok();
+    let ran = world.admin(&["init", "--yes"]).ok();
+    assert!(ran.contains("Add to /etc/pam.d/") && !ran.contains("Write to"), "{ran}");
 }
 
 #[test]
@@ -240,6 +279,11 @@ fn profiles_take_the_place_of_lines_in_the_files_of_services() {
     let ran = world.run(&UNDO).expect(0);
     assert!(ran.stdout.contains(" - auth "), "{}", ran.stdout);
     assert_eq!(files(&world), before);
+    // All that who removes the package sees of it.
+    let told = format!("Taken out: the profiles of pam-auth-update, {DROP_IN}.\n");
+    let reload = "Until sshd is reloaded (`systemctl reload ssh`), it asks users with an SSH key for a password too,\n";
+    assert!(ran.stderr.contains(&told) && ran.stderr.contains(reload), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
 }
 
 /// pam-auth-update does not touch what somebody has edited, and calls that a success.
@@ -739,7 +783,7 @@ fn what_became_somebody_elses_meanwhile_stays() {
     for (what, change) in changes {
         let world = debian();
         let mut init = world.terminal(&["twofa-admin", "init"]);
-        init.answer("Method [1]: ", "2");
+        init.answer("Method [2]: ", "2");
         init.answer("(Enter: none) ", "");
         init.expect("Write this? [y/N]: ");
         world.run(&["sh", "-c", change]).ok();

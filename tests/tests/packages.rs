@@ -206,7 +206,8 @@ fn from_installation_to_purge() {
         host.refuses(&mut alice);
         host.done("upgrade, and logins");
 
-        host.ok(&format!("dpkg --remove {MODULE} {TOOL}"));
+        let said = host.ok(&format!("dpkg --remove {MODULE} {TOOL}"));
+        assert!(said.contains("Taken out: ") && said.contains("Until sshd is reloaded"), "{suite}: {said}");
         assert_eq!(host.pam(), before, "{suite}: removed");
         assert!(!host.world.path(DROP_IN).exists(), "{suite}: removed");
         assert!(host.world.path("/etc/twofa/store.key").exists(), "{suite}: enrolments outlive a removal");

@@ -77,10 +77,16 @@ fn expect_refused(mut ssh: Terminal) {
     assert!(!ssh.screen().contains(IN), "{}", ssh.screen());
 }
 
-fn not_yet() -> String {
+fn not_yet(grace_days: u8) -> String {
     let date = date(from());
+    let still = match grace_days {
+        0 => String::new(),
+        7 => "Without one you still get in for 1 week from your first login after that. ".into(),
+        days => format!("Without one you still get in for {days} days from your first login after that. "),
+    };
     format!(
-        "From {date} 00:00 UTC on, this host asks for a second factor. You have none yet: have one set up. {SUPPORT}"
+        "From {date} 00:00 UTC on, this host asks for a second factor. You have none yet: have one set up. \
+         {still}{SUPPORT}"
     )
 }
 
@@ -99,8 +105,8 @@ fn without_grace_nobody_gets_in_from_the_first_second_of_the_date() {
     let mut world = office(&policy(0), PASSWORD_AND_CODE).start_sshd("");
     world.sshd_at(2201, from() - 1);
     world.sshd_at(2202, from());
-    expect_told(login(&world, 22, "alice"), &not_yet());
-    expect_told(login(&world, 2201, "alice"), &not_yet());
+    expect_told(login(&world, 22, "alice"), &not_yet(0));
+    expect_told(login(&world, 2201, "alice"), &not_yet(0));
     let line = format!("no factor yet for alice from 127.0.0.1 enforced-from={}", rfc3339(from()));
     world.log.expect_times(&line, 2);
     expect_refused(login(&world, 2202, "alice"));
@@ -125,7 +131,7 @@ fn grace_is_of_whole_days_from_each_users_first_login_on() {
     for (port, second) in (2201..).zip([from(), from() + 2 * DAY, end - 1, end, end + 30 * DAY]) {
         world.sshd_at(port, second);
     }
-    expect_told(login(&world, 22, "alice"), &not_yet());
+    expect_told(login(&world, 22, "alice"), &not_yet(14));
     // Further logins make it no longer.
     for port in [2201, 2202, 2203] {
         expect_told(login(&world, port, "alice"), &grace(end));
@@ -150,7 +156,7 @@ fn no_app_that_is_removed_brings_its_user_in() {
     let label = shown.split("\"label\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     world.admin(&["user", "forget", "bob", label, "--yes"]).ok();
     expect_refused(login(&world, 22, "bob"));
-    expect_told(login(&world, 22, "alice"), &not_yet());
+    expect_told(login(&world, 22, "alice"), &not_yet(14));
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn keys_alone_bring_the_same_users_in() {
     for port in [22, 2201, 2202] {
         let ran = by_key("alice", port).expect(0);
         assert_eq!(ran.stdout, "alice\n");
-        let told = if port == 22 { not_yet() } else { grace(end) };
+        let told = if port == 22 { not_yet(14) } else { grace(end) };
         assert_eq!(ran.stderr.trim(), told);
         by_key("bob", port).expect(255);
     }
@@ -212,7 +218,7 @@ fn users_added_during_a_roll_out_need_no_step_of_their_own() {
     world.sshd_at(2201, from() + 3 * DAY);
     world.sshd_at(2202, from() + 10 * DAY);
     let world = world.user("dave", "pw-dave").user("erin", "pw-erin");
-    expect_told(login(&world, 22, "dave"), &not_yet());
+    expect_told(login(&world, 22, "dave"), &not_yet(7));
     expect_told(login(&world, 2201, "dave"), &grace(from() + 10 * DAY));
     expect_refused(login(&world, 2202, "dave"));
     expect_told(login(&world, 2202, "erin"), &grace(from() + 17 * DAY));

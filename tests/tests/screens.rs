@@ -65,7 +65,7 @@ fn the_page_shows_what_is_seen() {
     let mut page = Page(HEAD.into());
 
     let mut init = admin(&world, &["init"]);
-    init.answer("Method [1]: ", "2");
+    init.answer("Method [2]: ", "2");
     init.answer("(Enter: none) ", "");
     for _ in 0..3 {
         init.answer("Write this? [y/N]: ", "y");

@@ -266,7 +266,12 @@ fn an_administrator_who_gets_in_with_a_factor_confirms_enforcement() {
     assert!(told.contains(&format!("Log in as alice with a second factor before {end}")), "{told}");
     assert!(!world.at(second).login("carol", &[]).is_in);
     let status = world.at(second).admin(&["status"]).stdout;
-    assert!(status.contains("Enforcement is on trial") && status.contains(&end), "{status}");
+    // All is as somebody wants it.
+    assert!(
+        status.contains("\nTrial:               Enforcement is on trial") && status.contains(&end),
+        "{status}"
+    );
+    assert!(!status.contains("Out of order:        Enforcement"), "{status}");
     let last = second + 599;
     let seen = world.at(last).login("alice", &app("alice", last));
     assert!(seen.is_in, "{seen:?}");

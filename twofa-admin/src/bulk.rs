@@ -437,7 +437,7 @@ fn report(context: &mut Context, plan: &Plan, changed: bool) -> Result<(), Error
         let table = table::render(["USER", "LINE", "PHONE", "E-MAIL", "RESULT", "WHY"], &rows);
         let taken = good.iter().filter(|row| row.result == Verdict::Taken).count();
         let counts = format!(
-            "{taken} taken, {} already so, {} refused. Factors are not touched; an empty cell changes nothing.",
+            "{taken} to take, {} already so, {} refused. Factors are not touched; an empty cell changes nothing.",
             good.len() - taken,
             bad.len()
         );

@@ -10,6 +10,13 @@ use twofa::{system, trusted};
 
 /// One sentence a doubt.
 pub(crate) fn about(config: &Config) -> Vec<String> {
+    let mut doubts = but_trial(config);
+    doubts.extend(trial::doubt(config));
+    doubts
+}
+
+/// The same, but for enforcement on trial.
+pub(crate) fn but_trial(config: &Config) -> Vec<String> {
     let policy = &config.policy;
     let now = system::now();
     let has_file = |service: &&String| FOLDERS.iter().any(|folder| Path::new(folder).join(service).exists());
@@ -25,7 +32,6 @@ pub(crate) fn about(config: &Config) -> Vec<String> {
     doubts.extend(exemptions(policy, now).into_iter().map(|doubt| doubt.text()));
     doubts
         .extend(sshd::doubts(config).into_iter().map(|(what, hint)| format!("{}. {hint}", sentence(&what))));
-    doubts.extend(trial::doubt(config));
     doubts
 }
 

@@ -6,10 +6,12 @@ use crate::error::Error;
 use crate::policy::Draft;
 use crate::{Outcome, table, when};
 use serde::Serialize;
+use std::collections::HashMap;
 use toml_edit::{ArrayOfTables, Item, Table, value};
+use twofa::admin::LoginUser;
 use twofa::config::Config;
 use twofa::message::rfc3339;
-use twofa::policy::{Exemption, Who};
+use twofa::policy::{Exemption, Policy, Who};
 use twofa::system;
 
 /// An exemption that ends so soon, in seconds, is spoken of.
@@ -76,15 +78,65 @@ impl Row {
     }
 }
 
+/// Who is exempt now, and from where if not from anywhere.
+pub(crate) fn in_words(config: &Config) -> Vec<String> {
+    let now = system::now();
+    let holds = config.policy.exemptions.iter().filter(|exemption| now < exemption.until);
+    let words = |exemption: &Exemption| match exemption.from.is_empty() {
+        true => name(exemption),
+        false => format!("{} from {}", name(exemption), from(exemption)),
+    };
+    holds.map(words).collect()
+}
+
 /// Who is exempt now.
 pub(crate) fn names(config: &Config) -> Vec<String> {
     let now = system::now();
     let holds = config.policy.exemptions.iter().filter(|exemption| now < exemption.until);
-    let name = |exemption: &Exemption| match &exemption.who {
+    holds.map(name).collect()
+}
+
+fn name(exemption: &Exemption) -> String {
+    match &exemption.who {
         Who::User(name) => name.clone(),
         Who::Group(name) => format!("group {name}"),
-    };
-    holds.map(name).collect()
+    }
+}
+
+/// The networks of those who are asked everywhere else, by their names.
+pub(crate) fn networks(policy: &Policy, users: &[LoginUser]) -> HashMap<String, String> {
+    let now = system::now();
+    let here: Vec<&Exemption> = policy
+        .exemptions
+        .iter()
+        .filter(|exemption| now < exemption.until && !exemption.from.is_empty())
+        .collect();
+    let mut found = HashMap::new();
+    if here.is_empty() {
+        return found;
+    }
+    let groups = here.iter().filter_map(|exemption| match &exemption.who {
+        Who::Group(name) => Some(name.as_str()),
+        Who::User(_) => None,
+    });
+    let groups: Vec<&str> = groups.collect();
+    for LoginUser { user, .. } in users {
+        // A group that cannot be looked up is told elsewhere.
+        let known = system::user(user, groups.iter().copied()).ok().flatten();
+        let is_about = |exemption: &&&Exemption| match &exemption.who {
+            Who::User(name) => name == user,
+            Who::Group(name) => known.as_ref().is_some_and(|known| known.groups.contains(name)),
+        };
+        let theirs: Vec<String> = here.iter().filter(is_about).map(|exemption| from(exemption)).collect();
+        if !theirs.is_empty() {
+            found.insert(user.clone(), theirs.join(", "));
+        }
+    }
+    found
+}
+
+fn from(exemption: &Exemption) -> String {
+    exemption.from.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What ends soon, for the reports that are read every day.

@@ -313,7 +313,7 @@ fn reason(refusal: Refusal) -> String {
         Refusal::NotEnrolled => "the user has no second factor that the policy takes".into(),
         Refusal::UidMismatch => "the account of that name or uid belongs to an earlier user".into(),
         Refusal::KeyNeeded => "only a security key counts, and there is none here".into(),
-        Refusal::NoFactor => "a login without the auth phase proves nothing".into(),
+        Refusal::NoFactor => "such a login proves no second factor".into(),
         refusal => log::reason(refusal),
     }
 }
@@ -339,7 +339,7 @@ fn without_auth_phase(
     match step {
         Step::Finish { verdict: Verdict::NotConcerned, .. } => None,
         Step::Finish { verdict: Verdict::Refuse(refusal), .. } => {
-            Some(format!("refused: {}", reason(refusal)))
+            Some(format!("refused, as {}", reason(refusal)))
         }
         Step::Finish { verdict: Verdict::Admit(_), .. } => Some("let in".into()),
         Step::Commit(Change::Grace | Change::Observe) => Some("let in".into()),
@@ -350,8 +350,8 @@ fn without_auth_phase(
 fn text(explained: &Explained) -> String {
     let Explained { user, service, what, rule, without_auth_phase, .. } = explained;
     let mut lines = vec![format!("{user} at {service} is {what}.")];
-    let how = if service == SSHD { "By an SSH key alone:" } else { "Without password:" };
-    let mut add = |name: &str, what: &str| lines.push(format!("{name:<21}{what}"));
+    let how = if service == SSHD { "With an SSH key only:" } else { "Without password:" };
+    let mut add = |name: &str, what: &str| lines.push(format!("{name:<22}{what}"));
     if !rule.is_empty() {
         add("Because:", rule);
     }

@@ -265,12 +265,21 @@ fn assign(document: &mut DocumentMut, assignment: &str) -> Result<(), Error> {
 
 fn report_refused(context: &mut Context, policy: &Policy, refused: &[LoginUser]) -> Result<Outcome, Error> {
     let report = json!({ "changed": false, "without_factor": refused });
+    let networks = exempt::networks(policy, refused);
     context.report(&report, |_| {
-        let rows: Vec<_> = refused.iter().map(|user| [user.user.clone(), user.uid.to_string()]).collect();
+        let rows = refused.iter().map(|user| [user.user.clone(), user.uid.to_string()]);
+        let from = |user: &LoginUser| networks.get(&user.user).cloned().unwrap_or_else(|| "-".into());
+        let table = match networks.is_empty() {
+            true => table::render(["USER", "UID"], &rows.collect::<Vec<_>>()),
+            // From elsewhere they are asked like anybody.
+            false => {
+                let rows = rows.zip(refused).map(|([name, uid], user)| [name, uid, from(user)]);
+                table::render(["USER", "UID", "EXEMPT ONLY FROM"], &rows.collect::<Vec<_>>())
+            }
+        };
         format!(
-            "{}\n\nThese users can log in and have no second factor: they would be refused. Nothing was changed.\n\
-             Users whom the name service does not list (LDAP often does not) were not looked at.",
-            table::render(["USER", "UID"], &rows)
+            "{table}\n\nThese users can log in and have no second factor: they would be refused. Nothing was changed.\n\
+             Users whom the name service does not list (LDAP often does not) were not looked at."
         )
     })?;
     let step = missing::first_step(policy, "USER");

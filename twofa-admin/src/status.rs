@@ -3,8 +3,9 @@
 use crate::context::{Context, accounts};
 use crate::error::Error;
 use crate::missing::{self, Missing};
-use crate::{Outcome, doubts, exempt, table, when};
+use crate::{Outcome, doubts, exempt, table, trial, when};
 use serde::Serialize;
+use std::collections::HashMap;
 use twofa::admin::{self, LoginUser};
 use twofa::config;
 use twofa::policy::{Method, Mode};
@@ -28,6 +29,12 @@ struct Status {
     refused: Vec<LoginUser>,
     /// Who is asked for none.
     exempt: Vec<String>,
+    /// The same, with the networks.
+    #[serde(skip)]
+    exempt_in_words: Vec<String>,
+    /// Where those without a factor are asked for none, if only there.
+    #[serde(skip)]
+    exempt_from: HashMap<String, String>,
     /// Whom a method of the policy cannot reach.
     missing: Vec<Missing>,
     /// Numbers and addresses that no code came back from.
@@ -36,6 +43,9 @@ struct Status {
     few_recovery_codes: Vec<String>,
     /// Logins that an administrator opened, each until when and why.
     bypasses: Vec<String>,
+    /// What there is to say of enforcement on trial, if it is in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<String>,
     /// What is out of order, each with what to do.
     faults: Vec<String>,
     /// What standards say of the methods.
@@ -62,7 +72,10 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
     }
     let (accounts, broken) = accounts(&config, &store)?;
     faults.extend(broken);
-    faults.extend(doubts::about(&config));
+    faults.extend(doubts::but_trial(&config));
+    let (trial, ended): (Vec<_>, Vec<_>) =
+        trial::doubt(&config).into_iter().partition(|_| trial::is_in_order(&config));
+    faults.extend(ended);
     let names =
         |reports: Vec<&twofa::admin::UserReport>| reports.into_iter().map(|r| r.user.clone()).collect();
     let enrolled = |report: &&twofa::admin::UserReport| !report.methods.is_empty();
@@ -74,6 +87,7 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
     let users = missing::covered(&config.policy)?;
     let few = accounts.iter().filter(enrolled).filter(|report| report.recovery_codes_left < 3).collect();
     let locked = accounts.iter().filter(|report| report.locked || report.locked_addresses > 0).collect();
+    let without_factor = admin::without_factor(&config.policy, &users, &accounts);
     let status = Status {
         policy: context.conf.display().to_string(),
         mode: config.policy.mode.name(),
@@ -82,14 +96,17 @@ pub(crate) fn run(context: &mut Context) -> Result<Outcome, Error> {
         store: config.store.database.display().to_string(),
         accounts: accounts.len(),
         enrolled: accounts.iter().filter(enrolled).count(),
-        without_factor: admin::without_factor(&config.policy, &users, &accounts),
+        exempt_from: exempt::networks(&config.policy, &without_factor),
+        without_factor,
         refused: admin::refused(&config.policy, &users, &accounts, system::now()),
         bypasses: accounts.iter().filter_map(bypass).collect(),
         exempt: exempt::names(&config),
+        exempt_in_words: exempt::in_words(&config),
         missing: missing::find(&config.policy, &accounts, &users),
         unconfirmed: names(unconfirmed.collect()),
         locked: names(locked),
         few_recovery_codes: names(few),
+        trial: trial.into_iter().next(),
         faults,
         notices: [admin::notices(&config.policy), exempt::ending(&config)].concat(),
     };
@@ -119,18 +136,30 @@ fn text(status: &Status) -> String {
         }
         names => names.join(", "),
     };
-    let without: Vec<String> = status.without_factor.iter().map(|user| user.user.clone()).collect();
-    let refused: Vec<String> = status.refused.iter().map(|user| user.user.clone()).collect();
+    // Who is exempt from one network needs a factor everywhere else.
+    let named = |user: &LoginUser| match status.exempt_from.get(&user.user) {
+        Some(from) => format!("{} (exempt from {from})", user.user),
+        None => user.user.clone(),
+    };
+    let without: Vec<String> = status.without_factor.iter().map(named).collect();
+    let refused: Vec<String> = status.refused.iter().map(named).collect();
+    let refused_title = match status.mode {
+        "enforce" => "Refused for that:   ",
+        _ => "Refused if enforced:",
+    };
     let mut lines = vec![
         format!("Policy:              {}", status.policy),
         format!("Mode:                {mode}"),
         format!("Methods:             {}", status.methods.join(", ")),
         format!("Services:            {}", status.services.join(", ")),
         format!("Store:               {}", status.store),
-        format!("Enrolled:            {} of {} accounts", status.enrolled, status.accounts),
+        format!(
+            "Accounts:            {}, of which {} have a second factor",
+            status.accounts, status.enrolled
+        ),
         format!("No second factor:    {}", names(&without)),
-        format!("Refused for that:    {}", names(&refused)),
-        format!("Exempt:              {}", names(&status.exempt)),
+        format!("{refused_title} {}", names(&refused)),
+        format!("Exempt:              {}", names(&status.exempt_in_words)),
         format!("Locked:              {}", names(&status.locked)),
         format!("Few recovery codes:  {}", names(&status.few_recovery_codes)),
     ];
@@ -149,6 +178,7 @@ fn text(status: &Status) -> String {
         lines.push(format!("Not confirmed:       {}", names(&status.unconfirmed)));
     }
     lines.extend(status.bypasses.iter().map(|open| format!("BYPASS:              {open}")));
+    lines.extend(status.trial.iter().map(|trial| format!("Trial:               {trial}")));
     lines.extend(status.faults.iter().map(|fault| format!("Out of order:        {fault}")));
     lines.extend(status.notices.iter().map(|notice| format!("Note:                {notice}")));
     when::local(&table::printable_lines(&lines))

@@ -55,6 +55,12 @@ pub(crate) fn begin(config: &Config, seconds: u64) -> Result<String, Error> {
     ))
 }
 
+/// Whether a trial is as somebody wants it: on, or given up; neither lapsed nor damaged.
+pub(crate) fn is_in_order(config: &Config) -> bool {
+    let holds = |trial: Trial| config.policy.mode != Mode::Enforce || !trial.has_lapsed(system::now());
+    Trial::read(&config.store).is_ok_and(|trial| trial.is_some_and(holds))
+}
+
 /// What there is to say of a trial that is on, or that nobody confirmed.
 pub(crate) fn doubt(config: &Config) -> Option<String> {
     match Trial::read(&config.store) {

@@ -260,7 +260,13 @@ fn reset(context: &mut Context, user: &str, yes: bool) -> Result<Outcome, Error>
 fn unlock(context: &mut Context, user: &str) -> Result<Outcome, Error> {
     let (config, mut store) = context.open()?;
     let now = system::now();
-    store.change(user, |_, state| {
+    let mut sent = "";
+    store.change(user, |account, state| {
+        sent = match (&account.factors.phone, account.factors.addresses.is_empty()) {
+            (Some(_), _) => ", and codes are sent again as far as the number's own limit allows",
+            (None, false) => ", and codes are sent again",
+            (None, true) => "",
+        };
         let unlocked = state.apply(&Change::Unlock, &config.policy.limits, now);
         *state = unlocked.map_err(|conflict: Conflict| {
             Error::refused(format!("{user} was not unlocked: {conflict:?}"), "Please report this as a bug.")
@@ -268,9 +274,7 @@ fn unlock(context: &mut Context, user: &str) -> Result<Outcome, Error> {
         Ok::<_, Error>(())
     })?;
     context.did(&config, "user-unlocked", user, "");
-    context
-        .terminal
-        .say(&format!("{user} is unlocked; all failures are forgotten, and codes are sent again as far as the number's own limit allows."))?;
+    context.terminal.say(&format!("{user} is unlocked; all failures are forgotten{sent}."))?;
     Ok(Outcome::Done)
 }
 

@@ -60,6 +60,8 @@ pub struct Login<'a> {
     registered: bool,
     /// The user has a number already, allowed or not.
     has_phone: bool,
+    /// How long this user will get in without a factor, from the first login behind the date.
+    grace_to_come: u64,
     /// Nothing can be asked any more: it is only looked up who this is.
     account_phase: bool,
 }
@@ -125,6 +127,7 @@ impl<'a> Login<'a> {
             bypass: None,
             registered: false,
             has_phone: false,
+            grace_to_come: 0,
             account_phase: false,
         }
     }

@@ -211,13 +211,11 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
         Notice::KeyUnusable => with_support("Security keys cannot be used at the moment.".into(), support),
         Notice::KeySuspended => with_support("This security key counts no longer.".into(), support),
         Notice::Locked(lock) => with_support(locked(*lock), support),
-        Notice::NotYet { from } => with_support(
-            format!(
-                "From {} on, this host asks for a second factor. You have none yet: have one set up.",
-                utc(*from)
-            ),
-            support,
-        ),
+        Notice::NotYet { from, grace } => {
+            let mut text = format!("{} You have none yet: have one set up.", asks_from(*from));
+            text.extend(still(*grace).map(|still| format!(" {still}")));
+            with_support(text, support)
+        }
         Notice::Grace { until } => with_support(
             format!(
                 "This host asks for a second factor. Have one set up: you get in without only until {}.",
@@ -277,8 +275,9 @@ fn words(notice: &Notice, support: Option<&str>) -> String {
 fn why_now(why: &Notice) -> String {
     let now = "Set one up now, or press Enter to do it another time.";
     match why {
-        Notice::NotYet { from } => {
-            format!("From {} on, this host asks for a second factor.\n{now}", utc(*from))
+        Notice::NotYet { from, grace } => {
+            let lines = [Some(asks_from(*from)), still(*grace), Some(now.into())];
+            lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
         }
         Notice::Grace { until } => format!(
             "This host asks for a second factor. You get in without one until {} only.\n{now}",
@@ -286,6 +285,18 @@ fn why_now(why: &Notice) -> String {
         ),
         other => words(other, None),
     }
+}
+
+fn asks_from(from: u64) -> String {
+    format!("From {} on, this host asks for a second factor.", utc(from))
+}
+
+/// What begins with the first login behind that date.
+fn still(grace: u64) -> Option<String> {
+    let begins = grace > 0;
+    begins.then(|| {
+        format!("Without one you still get in for {} from your first login after that.", span(grace))
+    })
 }
 
 /// Begins with a new line, as sshd's clients put something before the first one; wide enough for 80 columns. A QR code
@@ -315,7 +326,7 @@ fn device(device: &Device) -> String {
     }
 }
 
-/// The lengths of time that a policy trusts devices for.
+/// A length of time that a policy has: days.
 pub fn span(seconds: u64) -> String {
     match seconds / 86_400 {
         1 => "1 day".into(),
@@ -495,13 +506,16 @@ mod tests {
             assert_eq!(qr::tests::scan(&drawn.join("\n"), false), uri.as_str());
             assert!(uri.contains(&format!("?secret={}&", BASE32.replace(' ', ""))), "{}", uri.as_str());
             // The same after the lines that say why.
-            let why = [Notice::Grace { until: NOW }, Notice::NotYet { from: NOW }];
+            let days = Notice::NotYet { from: NOW, grace: 90 * 86_400 };
+            let why = [Notice::Grace { until: NOW }, Notice::NotYet { from: NOW, grace: 0 }, days];
             for why in why.map(Box::new) {
                 let set_up = Notice::SetUp { why, app: Some(app.clone()) };
                 let whole = super::notice(&set_up, Some("never here")).to_string();
                 let said = whole.strip_suffix(&screen).expect("the same screen");
                 assert!(said.starts_with("\n") && said.ends_with("Enter to do it another time.\n"), "{said}");
                 assert!(said.contains("2026-11-21 22:03 UTC") && !said.contains("never here"), "{said}");
+                let still = said.lines().find(|line| line.starts_with("Without one")).unwrap_or_default();
+                assert!(still.len() <= COLUMNS, "{said}");
             }
         }
     }
@@ -535,7 +549,12 @@ mod tests {
         for until in [NOW, NOW + 1, NOW + 59] {
             assert!(told(Notice::Grace { until }).ends_with("only until 2026-11-21 22:03 UTC."), "{until}");
         }
-        assert!(told(Notice::NotYet { from: NOW }).starts_with("From 2026-11-21 22:03 UTC on, "));
+        let not_yet = "From 2026-11-21 22:03 UTC on, this host asks for a second factor. You have none yet: have one set up.";
+        assert_eq!(told(Notice::NotYet { from: NOW, grace: 0 }), not_yet);
+        assert_eq!(
+            told(Notice::NotYet { from: NOW, grace: 14 * 86_400 }),
+            format!("{not_yet} Without one you still get in for 14 days from your first login after that.")
+        );
     }
 
     /// PAM_MAX_MSG_SIZE is 512; texts end without a newline.
@@ -575,7 +594,7 @@ mod tests {
             Notice::Unavailable,
             Notice::RecoveryCodesLeft(0),
             Notice::RecoveryCodesLeft(9),
-            Notice::NotYet { from: u64::MAX },
+            Notice::NotYet { from: u64::MAX, grace: u64::MAX },
             Notice::Grace { until: u64::MAX },
             Notice::NewCodeWrong,
             Notice::NotSaved,

@@ -99,6 +99,15 @@ fn process(pid: u32, boot: [u8; 8]) -> Option<Process> {
     Some(Process { pid, start, boot })
 }
 
+/// For how long a process has been running.
+pub fn age(pid: u32) -> Option<Duration> {
+    let began = start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    // Both in hundredths of a second, which are the clock ticks that programs see (proc_uptime(5), sysconf(3)).
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: u64 = uptime.split(' ').next()?.replace('.', "").parse().ok()?;
+    uptime.checked_sub(began).map(|ticks| Duration::from_millis(ticks.saturating_mul(10)))
+}
+
 /// When a process began, as proc_pid_stat(5) tells. The name in it may have blanks and brackets of its own.
 fn start_time(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;

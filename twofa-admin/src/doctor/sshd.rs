@@ -7,7 +7,8 @@ use super::text_of;
 use crate::sshd::{ANYBODY, MAX_USERS, PATIENCE, SSHD, settings};
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 use twofa::admin::LoginUser;
 use twofa::policy::{self, Policy};
 use twofa::system::{self, Deadline};
@@ -132,6 +133,7 @@ impl Sshd {
             }
         }
         findings.extend(matches(around, users, &known, &findings, deadline));
+        findings.extend(not_reloaded(base));
         let unseen = unseen.map(|why| Finding::new(Severity::Unknown, CHECK, why, "Try again."));
         findings.extend(unseen);
         if users.len() > MAX_USERS {
@@ -404,7 +406,7 @@ fn matches(
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let (mut text, mut unseen) = (String::new(), Vec::new());
-    read_config(Path::new(CONFIG), &mut text, 0);
+    read_config(Path::new(CONFIG), &mut text, &mut Vec::new(), 0);
     for (number, criteria) in text.lines().filter_map(criteria).enumerate() {
         let Some(user) = somebody(&criteria, users) else {
             continue;
@@ -483,8 +485,35 @@ fn is_in(user: &str, group: &str) -> bool {
     matches!(system::user(user, [group].into_iter()), Ok(Some(known)) if !known.groups.is_empty())
 }
 
+/// What was written after sshd read it: its pid file is written anew whenever it does, at a reload too. Nothing where
+/// there is no such file, as where a socket starts an sshd for each connection.
+fn not_reloaded(settings: &Settings) -> Option<Finding> {
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let pid_file = Path::new(settings.value("pidfile"));
+    let read_at = modified(pid_file)?;
+    let pid: u32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+    // It may be left over.
+    if fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim() != "sshd" {
+        return None;
+    }
+    // The clock may have been set since: by the clock of now, what is older than the process was read by it, and of
+    // what is from days to come nothing is known.
+    let now = UNIX_EPOCH + Duration::from_secs(system::now());
+    let started = now.checked_sub(system::age(pid)?)?;
+    let to_come = now + Duration::from_secs(1);
+    let mut files = Vec::new();
+    read_config(Path::new(CONFIG), &mut String::new(), &mut files, 0);
+    let is_newer =
+        |file: &PathBuf| modified(file).is_some_and(|at| at > read_at && at > started && at < to_come);
+    let file = files.into_iter().find(is_newer)?;
+    let what = format!("sshd runs with older settings: {} was written after it read them", file.display());
+    let advice = format!("`sshd -t && systemctl reload ssh`, or `kill -HUP {pid}`. Open connections stay.");
+    Some(Finding::warning(CHECK, what, advice))
+}
+
 /// A file and those that it includes, in order.
-fn read_config(path: &Path, text: &mut String, depth: usize) {
+fn read_config(path: &Path, text: &mut String, files: &mut Vec<PathBuf>, depth: usize) {
+    files.push(path.into());
     for line in text_of(path).unwrap_or_default().lines() {
         let mut words = words(line).into_iter();
         let is_include = words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"));
@@ -495,14 +524,14 @@ fn read_config(path: &Path, text: &mut String, depth: usize) {
         }
         for pattern in words {
             for file in expand(&Path::new("/etc/ssh").join(pattern)) {
-                read_config(&file, text, depth + 1);
+                read_config(&file, text, files, depth + 1);
             }
         }
     }
 }
 
 /// The files that a pattern with at most one star, in its last part, stands for.
-fn expand(pattern: &Path) -> Vec<std::path::PathBuf> {
+fn expand(pattern: &Path) -> Vec<PathBuf> {
     let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some((before, after)) = name.split_once('*') else {
         return vec![pattern.into()];

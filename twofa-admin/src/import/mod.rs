@@ -91,9 +91,10 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// In the table, which is of what is about to be done, or would be.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Taken => "taken",
+            Self::Taken => "to take",
             Self::Weak => "weak",
             Self::Refused => "REFUSED",
             Self::Already => "already",
@@ -656,9 +657,11 @@ fn report(context: &mut Context, plan: &Plan, changed: bool) -> Result<(), Error
         }
         let line = |row: &Row| if row.line == 0 { "-".into() } else { row.line.to_string() };
         let cells = |row: &Row| {
-            // What nobody misses need not shout.
-            let result = row.result.name();
-            let result = if row.is_factor { result.into() } else { result.to_ascii_lowercase() };
+            let result = match row.result {
+                // Nobody misses it.
+                Verdict::Refused if !row.is_factor => "skipped".into(),
+                result => result.name().into(),
+            };
             [row.user.clone(), line(row), row.what.clone(), result, row.why.clone()]
         };
         let rows: Vec<_> = plan.rows.iter().map(cells).collect();

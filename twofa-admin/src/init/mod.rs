@@ -26,6 +26,8 @@ const COMMON_AUTH: &str = "/etc/pam.d/common-auth";
 
 /// Where examples of hooks are installed.
 const HOOKS: &str = "/usr/share/doc/twofa/examples/hooks";
+const SMS_HOOK: &str = "/etc/twofa/hooks/sms";
+const MAIL_HOOK: &str = "/etc/twofa/hooks/mail";
 
 pub(crate) fn run(context: &mut Context, how: &InitArguments) -> Result<Outcome, Error> {
     let yes = how.yes;
@@ -46,16 +48,13 @@ pub(crate) fn run(context: &mut Context, how: &InitArguments) -> Result<Outcome,
     ))?;
     // While nothing is enforced, a method may still be chosen.
     let choose = !yes && config.policy.mode == Mode::Off;
-    let config = if choose { choose_method(context, config).map_err(stopped)? } else { config };
+    let config = if choose { choose_method(context, config, made).map_err(stopped)? } else { config };
     if !yes {
         first_user(context, &config, &mut store).map_err(stopped)?;
     }
     drop(store);
     if yes && !how.write {
-        show_lines(context, &config, true, true)?;
-        let step = missing::first_step(&config.policy, "USER");
-        context.terminal.note(&format!("Then: {step}, and twofa-admin policy enable"));
-        return Ok(Outcome::Done);
+        return show_what_is_missing(context, &config);
     }
     let written = write::run(context, &config, yes)?;
     show_lines(context, &config, written.lines_by_hand, written.settings_by_hand)?;
@@ -83,12 +82,31 @@ fn stopped(error: Error) -> Error {
     }
 }
 
+/// For who writes it with other tools.
+fn show_what_is_missing(context: &mut Context, config: &Config) -> Result<Outcome, Error> {
+    let (lines, settings) = write::missing(context, config);
+    if !lines && !settings {
+        context.terminal.say("All lines of PAM and settings of sshd are there.")?;
+    }
+    show_lines(context, config, lines, settings)?;
+    if config.policy.mode != Mode::Enforce {
+        let step = missing::first_step(&config.policy, "USER");
+        context.terminal.note(&format!("Then: {step}, and twofa-admin policy enable"));
+    }
+    Ok(Outcome::Done)
+}
+
 /// The step that is left, and the ways back.
 fn say_next(context: &mut Context, config: &Config, written: &Written) -> Result<(), Error> {
     let enforced = config.policy.mode == Mode::Enforce;
-    let first = match written.reload_by_hand {
-        true => "Reload sshd, and keep this root shell open. Log in anew in another terminal.",
-        false => "Keep this root shell open, and log in anew in another terminal.",
+    let by_hand = written.lines_by_hand || written.settings_by_hand;
+    let first = match (by_hand, written.reload_by_hand) {
+        (true, _) => {
+            "Add what is shown above, or run `twofa-admin init` again: until then a login\n     \
+             may be asked for no code. Then log in anew in another terminal."
+        }
+        (false, true) => "Reload sshd, and keep this root shell open. Log in anew in another terminal.",
+        (false, false) => "Keep this root shell open, and log in anew in another terminal.",
     };
     let mut text = match enforced {
         true => "\nThe policy is enforced.\n".to_string(),
@@ -129,7 +147,7 @@ fn make_policy(context: &mut Context) -> Result<(), Error> {
 
 /// The first method. One that is sent has to have reached somebody before it is chosen: a policy that nobody can
 /// satisfy is worse than none.
-fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error> {
+fn choose_method(context: &mut Context, config: Config, is_new: bool) -> Result<Config, Error> {
     context.terminal.say(
         "\nHow do users prove who they are, besides the password?\n  \
          1  a code by SMS: needs a gateway, and a program that hands it a message\n  \
@@ -137,21 +155,25 @@ fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error>
          3  a code by e-mail\n  \
          4  a security key, plugged into this host or used as an SSH key (of type sk-)",
     )?;
-    let method = match context.terminal.ask("Method [1]: ")?.trim() {
+    let first = config.policy.methods.first().copied().unwrap_or(Method::App);
+    // Where nobody has chosen yet, and a gateway is at hand, users need nothing but the telephone that they have.
+    let proposed = if is_new && Path::new(SMS_HOOK).exists() { Method::Sms } else { first };
+    let number = match proposed {
+        Method::Sms => 1,
+        Method::App => 2,
+        Method::Email => 3,
+        Method::Key => 4,
+    };
+    let method = match context.terminal.ask(&format!("Method [{number}]: "))?.trim() {
+        // With whatever else the policy says of it.
+        "" if proposed == first => return Ok(config),
         "" | "1" | "sms" => Method::Sms,
-        "2" | "app" => return Ok(config),
+        "2" | "app" => return put_method(context, config, Method::App),
         "3" | "email" | "e-mail" => Method::Email,
-        "4" | "key" => {
-            let methods = "methods=[\"key\"]".to_string();
-            let (_, draft) = policy::with(&context.conf, std::slice::from_ref(&methods))?;
-            let config = draft.replace(&context.conf, |_| Ok(()))?;
-            context.did(&config, "policy-changed", "*", &methods);
-            context.terminal.say("Method:  key")?;
-            return Ok(config);
-        }
+        "4" | "key" => return put_method(context, config, Method::Key),
         other => {
             context.terminal.note(&format!("`{}` is none of these.", table::printable(other)));
-            return choose_method(context, config);
+            return choose_method(context, config, is_new);
         }
     };
     loop {
@@ -161,10 +183,26 @@ fn choose_method(context: &mut Context, config: Config) -> Result<Config, Error>
             Err(error) => context.terminal.note(&format!("{error}\n{}", error.hint())),
         }
         if !context.terminal.confirm("Try again?")? {
-            context.terminal.note("So the method is the app for now. Later: run `twofa-admin init` again.");
+            let name = first.name();
+            context
+                .terminal
+                .note(&format!("So the method stays {name}. Later: run `twofa-admin init` again."));
             return Ok(config);
         }
     }
+}
+
+/// Of a method that nothing is sent by.
+fn put_method(context: &mut Context, config: Config, method: Method) -> Result<Config, Error> {
+    if config.policy.methods.first() == Some(&method) {
+        return Ok(config);
+    }
+    let methods = format!("methods=[\"{}\"]", method.name());
+    let (_, draft) = policy::with(&context.conf, std::slice::from_ref(&methods))?;
+    let config = draft.replace(&context.conf, |_| Ok(()))?;
+    context.did(&config, "policy-changed", "*", &methods);
+    context.terminal.say(&format!("Method:  {}", method.name()))?;
+    Ok(config)
 }
 
 /// Asks for the hook, and sends a message with it that somebody has to have received.
@@ -172,7 +210,7 @@ fn try_sending(context: &mut Context, method: Method) -> Result<Config, Error> {
     let terminal = &mut context.terminal;
     terminal.note(&format!("There are examples in {HOOKS}; copy one and fill in what it needs."));
     let name = method.name();
-    let usual = if method == Method::Sms { "/etc/twofa/hooks/sms" } else { "/etc/twofa/hooks/mail" };
+    let usual = if method == Method::Sms { SMS_HOOK } else { MAIL_HOOK };
     let typed = terminal.ask(&format!("Program that sends a message [{usual}]: "))?;
     let hook = if typed.trim().is_empty() { usual } else { typed.trim() };
     trusted::check_program(Path::new(hook))?;

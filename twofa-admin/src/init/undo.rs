@@ -45,25 +45,38 @@ pub(super) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     let held = of_sshd == Found::Left;
     let mut lines_of_sshd = of_profiles(context, yes, held)?;
     let mut found = of_sshd.and(lines_of_sshd);
+    let mut gone = Vec::new();
+    if lines_of_sshd == Found::Gone {
+        gone.push("the profiles of pam-auth-update".to_string());
+    }
     // Also of services that the policy does not name any more.
     for path in services(&named) {
         let is_sshd = path.ends_with(SSHD);
         let one = service(context, &path, yes, is_sshd && held)?;
         found = found.and(one);
+        if one == Found::Gone {
+            gone.push(path.display().to_string());
+        }
         if is_sshd {
             lines_of_sshd = lines_of_sshd.and(one);
         }
     }
-    if enforced {
-        found = found.and(settings(context, yes, lines_of_sshd)?);
+    let of_sshd = if enforced { settings(context, yes, lines_of_sshd)? } else { of_sshd };
+    found = found.and(of_sshd);
+    if of_sshd == Found::Gone {
+        gone.push(DROP_IN.into());
     }
     if found == Found::Nothing {
         context.terminal.say("Nothing in /etc/pam.d and sshd_config.d was written by `twofa-admin init`.")?;
         return Ok(Outcome::Done);
     }
+    if !gone.is_empty() {
+        // Also for who removes a package, and sees nothing of the rest.
+        context.terminal.note(&table::printable(&format!("Taken out: {}.", gone.join(", "))));
+    }
     context
         .terminal
-        .note("\nPolicy, store and enrolments are as they were. What twofa-admin doctor says now:");
+        .say("\nPolicy, store and enrolments are as they were. What twofa-admin doctor says now:")?;
     doctor::run(context)?;
     Ok(if found == Found::Left { Outcome::Found } else { Outcome::Done })
 }
@@ -175,9 +188,10 @@ fn take_back(context: &mut Context, original: &Original, new: &str, yes: bool) -
     done(context, "sshd-changed", &format!("settings taken out of {DROP_IN}"));
     context.terminal.say(&format!("{DROP_IN} is without the settings."))?;
     if !write::reload(context, yes)? {
-        context
-            .terminal
-            .say("Until then sshd asks users with an SSH key for a password too, if they have one or not.")?;
+        context.terminal.note(
+            "Until sshd is reloaded (`systemctl reload ssh`), it asks users with an SSH key for a password too,\n\
+             if they have one or not.",
+        );
     }
     Ok(true)
 }

@@ -57,6 +57,27 @@ pub(super) fn run(context: &mut Context, config: &Config, yes: bool) -> Result<W
     Ok(written)
 }
 
+/// Whether lines of PAM are missing, and settings of sshd; also where that cannot be told.
+pub(super) fn missing(context: &Context, config: &Config) -> (bool, bool) {
+    // Lines for another policy say so.
+    if context.conf != Path::new(DEFAULT_PATH) {
+        return (true, true);
+    }
+    let exists = |service: &&String| fs::symlink_metadata(Path::new(FOLDER).join(service)).is_ok();
+    let lacks_lines = |service: &String| {
+        let path = Path::new(FOLDER).join(service);
+        let text = Original::read(&path).map(|original| original.text);
+        let lines = |text: String| with_host(|host| lines::with_lines(service, &text, host));
+        !text.is_ok_and(|text| lines(text) == Ok(None))
+    };
+    let mut services = config.policy.services.iter().filter(|name| exists(name)).peekable();
+    let settings = drop_in::settings(&config.policy, sshd::has_challenge());
+    let has_settings =
+        || sshd::test().and_then(|()| sshd::not_in_force(&settings)).is_ok_and(|no| no.is_empty());
+    let by_ssh = config.policy.services.iter().any(|service| service == SSHD);
+    (services.peek().is_none() || services.any(lacks_lines), by_ssh && !has_settings())
+}
+
 /// Whether lines can be written here at all: what is wrong, and what to do.
 fn check_host(context: &Context, config: &Config) -> Result<(), (String, String)> {
     if context.conf != Path::new(DEFAULT_PATH) {

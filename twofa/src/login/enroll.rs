@@ -85,7 +85,7 @@ impl Login<'_> {
             && self.request.first_factor
             && !self.account_phase;
         if !offers || self.can_set_up().is_empty() {
-            let notice = (self.policy.mode == Mode::Enforce).then(|| why(&admission)).flatten();
+            let notice = (self.policy.mode == Mode::Enforce).then(|| self.why(&admission)).flatten();
             return self.let_in(admission, notice);
         }
         let set_up = Box::new(SetUp { admission, done: Enrolment::default(), tries: 0 });
@@ -108,7 +108,7 @@ impl Login<'_> {
     }
 
     fn begin_set_up(&mut self, set_up: Box<SetUp>) -> Step {
-        let why = why(&set_up.admission).map(Box::new);
+        let why = self.why(&set_up.admission).map(Box::new);
         match (self.can_set_up().first(), why) {
             (Some(Method::App), Some(why)) => {
                 let app = Some(self.app_to_scan(true));
@@ -304,14 +304,14 @@ impl Login<'_> {
         let admission = Admission::SettingUp { enrolment: Box::new(done), admission: Box::new(admission) };
         self.let_in(admission, notice)
     }
-}
 
-/// What a user is told who is let in without a factor.
-fn why(admission: &Admission) -> Option<Notice> {
-    match admission {
-        Admission::NotYet { from } => Some(Notice::NotYet { from: *from }),
-        Admission::Grace { until } => Some(Notice::Grace { until: *until }),
-        _ => None,
+    /// What a user is told who is let in without a factor.
+    fn why(&self, admission: &Admission) -> Option<Notice> {
+        match admission {
+            Admission::NotYet { from } => Some(Notice::NotYet { from: *from, grace: self.grace_to_come }),
+            Admission::Grace { until } => Some(Notice::Grace { until: *until }),
+            _ => None,
+        }
     }
 }
 

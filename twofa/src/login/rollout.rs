@@ -51,6 +51,8 @@ impl Login<'_> {
         now: u64,
     ) -> Step {
         self.has_phone = known.is_some_and(|(account, _)| account.factors.phone.is_some());
+        let has_begun = known.is_some_and(|(_, state)| state.has_grace_begun());
+        self.grace_to_come = if has_begun { 0 } else { self.policy.rollout.grace };
         // What is seen to end has ended, also for a clock that is set back later: that is written down first.
         let ended = |(_, state): (&Account, &State)| state.has_ended_unseen(self.policy.rollout.grace, now);
         if self.has_first_factor() && self.policy.clock_is_sound(now) && known.is_some_and(ended) {

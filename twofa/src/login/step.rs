@@ -159,9 +159,11 @@ pub enum Notice {
     KeySuspended,
     Locked(Lock),
     RecoveryCodesLeft(usize),
-    /// From then on a factor is asked for, and this user has none.
+    /// From then on a factor is asked for, and this user has none. So many seconds without one begin with the first
+    /// login behind it.
     NotYet {
         from: u64,
+        grace: u64,
     },
     /// This user has no factor, and gets in without one until then.
     Grace {

@@ -586,17 +586,23 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Days that began do not begin again.
+    fn grace_to_come(&self) -> u64 {
+        let has_begun = self.user.is_some_and(|user| USERS[user].begun.is_some());
+        if has_begun { 0 } else { self.case.scene.policy.rollout.grace }
+    }
+
     fn let_in(&mut self, admission: Admission) -> Due<'a> {
         let scene = &self.case.scene;
         let known = self.user.and_then(|user| USERS[user].found.as_ref());
         let has_phone = known.is_some_and(|(account, _)| account.factors.phone.is_some());
         let may = self.enforces() && scene.policy.rollout.enroll && scene.request.first_factor;
         if may && !self.case.account_phase && !SetUp::choices(scene, has_phone).is_empty() {
-            return Due::SetUp(Box::new(SetUp::new(scene, admission, has_phone)));
+            return Due::SetUp(Box::new(SetUp::new(scene, admission, self.grace_to_come(), has_phone)));
         }
         let notice = match &admission {
             _ if !self.enforces() => None,
-            Admission::NotYet { from } => Some(Notice::NotYet { from: *from }),
+            Admission::NotYet { from } => Some(Notice::NotYet { from: *from, grace: self.grace_to_come() }),
             Admission::Grace { until } => Some(Notice::Grace { until: *until }),
             _ => None,
         };

@@ -164,7 +164,7 @@ impl FaultyRollout<'_> {
                 Event::Account(..),
                 Step::Finish { verdict: Verdict::Admit(Admission::NotYet { from }), .. },
             ) => {
-                let why = Box::new(Notice::NotYet { from });
+                let why = Box::new(Notice::NotYet { from, grace: GRACE });
                 let app = Some(self.app(true));
                 let notice = Some(Notice::SetUp { why, app });
                 Step::Ask { notice, prompt: Prompt::NewApp { or: None } }

@@ -30,6 +30,7 @@ pub(super) struct SetUp<'a> {
     scene: &'a Scene,
     /// How the login ends without.
     without: Admission,
+    grace_to_come: u64,
     has_phone: bool,
     waits: Waits,
     /// What the user was shown.
@@ -57,10 +58,11 @@ enum Waits {
 }
 
 impl<'a> SetUp<'a> {
-    pub(super) fn new(scene: &'a Scene, without: Admission, has_phone: bool) -> Self {
+    pub(super) fn new(scene: &'a Scene, without: Admission, grace_to_come: u64, has_phone: bool) -> Self {
         Self {
             scene,
             without,
+            grace_to_come,
             has_phone,
             waits: Waits::Begins,
             secret: None,
@@ -137,7 +139,7 @@ impl<'a> SetUp<'a> {
     fn begin(&mut self, step: &Step) -> Result<(), Broken> {
         rule(self.scene.policy.mode == Mode::Enforce, "observe mode sets up nothing")?;
         let why = match &self.without {
-            Admission::NotYet { from } => Notice::NotYet { from: *from },
+            Admission::NotYet { from } => Notice::NotYet { from: *from, grace: self.grace_to_come },
             Admission::Grace { until } => Notice::Grace { until: *until },
             _ => return Err("who has a factor sets up none"),
         };
