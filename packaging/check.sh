@@ -78,7 +78,9 @@ piuparts() {
 
 twice() {
     mkdir "$work/twice"
-    TWOFA_BUILD_PLACE=/home/somebody/elsewhere sh packaging/deb.sh "$work/twice" >/dev/null
+    TWOFA_BUILD_PLACE=/home/somebody/elsewhere \
+        TWOFA_BUILD_SETTINGS="LC_ALL=C TZ=Pacific/Kiritimati USER=somebody" \
+        sh packaging/deb.sh "$work/twice" >/dev/null
     for package in "$out"/*.deb; do
         cmp "$package" "$work/twice/${package##*/}"
         sha256sum "$package"

@@ -2,7 +2,8 @@
 # Builds the packages for Debian and Ubuntu in a clean root of the oldest release that they are for, without a network:
 # sh packaging/deb.sh [FOLDER]. The compiler is this machine's, and only read; libc is the root's, so that what is built
 # here runs on every later release. Nothing is built when nothing has changed.
-# For the test that builds are reproducible: TWOFA_BUILD_PLACE is where in the root to build.
+# For the test that builds are reproducible: TWOFA_BUILD_PLACE is where in the root to build, TWOFA_BUILD_SETTINGS what
+# else to put into the environment.
 set -eu
 umask 022
 SUITE=bullseye
@@ -10,6 +11,7 @@ NEEDS=debhelper,dpkg-dev,gcc,libc6-dev,make,pkg-config,libudev-dev,libpam0g-dev
 here=$(cd "$(dirname "$0")/.." && pwd)
 out=$(mkdir -p "${1:-$here/target/packages}" && cd "${1:-$here/target/packages}" && pwd)
 place=${TWOFA_BUILD_PLACE:-/build}
+settings=${TWOFA_BUILD_SETTINGS:-}
 
 [ "$(id -u)" = 0 ] || { echo "deb.sh: this needs root: it builds in a root of its own" >&2; exit 1; }
 cd "$here"
@@ -35,7 +37,7 @@ stage=$(mktemp -d)
 trap 'rmdir "$stage"' EXIT
 
 # All mounts are private, and gone with this process.
-export root stage rust out source place
+export root stage rust out source place settings
 unshare --mount --pid --net --ipc --fork --kill-child --propagation private sh -eu <<'END'
 mount -t tmpfs -o mode=755 tmpfs "$stage"
 cd "$stage"
@@ -54,7 +56,8 @@ done
 ln -s /proc/self/fd dev/fd
 tar --warning=no-timestamp -C "./$place" -xf "$source"
 # -d: the compiler is none of Debian's packages.
-env -i PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$place" LANG=C.UTF-8 \
+# shellcheck disable=SC2086  # words
+env -i PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$place" LANG=C.UTF-8 $settings \
     chroot . sh -euc "cd $place/twofa-* && dpkg-buildpackage --build=binary --no-sign -d >../build.log 2>&1" || {
     tail -n 60 "./$place/build.log" >&2
     exit 1
