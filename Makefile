@@ -2,7 +2,7 @@
 # make test   everything is tested
 # make bench  figures beside the peers, in one run
 # make deb    the packages for Debian and Ubuntu, in target/packages
-# make test-packages  those on every release, lintian, piuparts, and that two builds are the same
+# make test-packages  those on every release, lintian, piuparts, that two builds are the same, and SELinux
 #
 # Each but `make deb` installs the packages it needs (tests/prepare) and says how long each stage takes.
 
@@ -76,9 +76,11 @@ dist:
 # On every release; `make test` does it on two.
 test-packages:
 	$(call stage,installing what the tests need,sh tests/prepare test)
-	@$(MAKE) --no-print-directory deb
+	@$(MAKE) --no-print-directory build deb
 	$(call stage,checking the packages,sh packaging/check.sh target/packages)
 	$(call stage,testing the packages on every release,TWOFA_RELEASES="$(RELEASES)" $(CARGO) test --quiet --locked -p twofa-tests --test packages -- --nocapture)
+	$(call stage,building the security key of software,$(CARGO) build --quiet --locked -p twofa-softkey)
+	$(call stage,logging in where SELinux enforces a policy,$(CARGO) test --quiet --locked -p twofa-tests --test selinux -- --ignored)
 
 deny:
 	cargo deny --locked check

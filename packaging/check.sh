@@ -3,7 +3,8 @@
 # lintian finds no error and no warning, piuparts installs and purges without a trace, and a second build, later and
 # elsewhere, is the same, bit by bit. The RPM is built and linted, the SELinux policy compiled, and Arch's package built by
 # makepkg; rpm and pacman install both, and may not remove them while PAM names the module.
-# With a second argument only that: lintian, piuparts, twice, rpm, arch or shell.
+# The SELinux policy is linked into Debian's whole one, which then has to say what is promised of it.
+# With a second argument only that: lintian, piuparts, twice, selinux, rpm, arch or shell.
 set -eu
 umask 022
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,9 +26,10 @@ tools() {
     sh packaging/root.sh trixie lintian,piuparts,rpm,rpmlint,selinux-policy-dev,checkpolicy,semodule-utils,shellcheck,make,bzip2,gcc,libc6-dev,libpam0g-dev,libudev-dev,pkg-config,openssh-server,pacman-package-manager,makepkg,libarchive-tools,fakeroot
 }
 
-# Runs a script in a throw-away copy of that root, which finds the packages in /packages and leaves files in /results.
+# Runs a script in a throw-away copy of that root (or of $2), which finds the packages in /packages and leaves files in
+# /results.
 in_tools() {
-    root=$(tools)
+    root=${2:-$(tools)}
     stage=$work/stage
     mkdir -p "$stage" "$work/results"
     rust=$(rustc --print sysroot)
@@ -136,6 +138,20 @@ rpm() {
         lifecycle'
 }
 
+# Linked into the whole policy of Debian 12, which then has to allow what logins need, and nothing of what is not the helper's.
+selinux() {
+    in_tools 'cp -r /source/packaging/selinux /root/policy && cd /root/policy
+        make -s -f /usr/share/selinux/devel/Makefile pam_twofa.pp
+        semodule -n -s default -X 200 -i pam_twofa.pp 2>/root/semodule.log || { cat /root/semodule.log; exit 1; }
+        for label in /etc/twofa/twofa.toml:twofa_etc_t /etc/twofa/store.key:twofa_var_lib_t \
+            /var/lib/twofa/state/0:twofa_var_lib_t /var/lib/twofa/notices:twofa_ledger_t \
+            /usr/libexec/twofa/twofa-helper:twofa_helper_exec_t; do
+            matchpathcon -n -m file -f /etc/selinux/default/contexts/files/file_contexts "${label%:*}" | grep ":${label#*:}:"
+        done
+        python3 /source/packaging/selinux/claims.py /etc/selinux/default/policy/policy.*' \
+        "$(sh packaging/root.sh bookworm selinux-policy-default,setools,policycoreutils,semodule-utils,selinux-policy-dev,checkpolicy,make,m4)"
+}
+
 # By makepkg and pacman of Debian.
 arch() {
     in_tools 'useradd --create-home somebody
@@ -154,5 +170,6 @@ step shell
 step lintian
 step piuparts
 step twice
+step selinux
 step rpm
 step arch

@@ -15,6 +15,7 @@ mod machine;
 mod shell;
 
 pub use cases::{Case, Group};
+use image::Kind;
 use machine::Machine;
 
 /// Every processor is emulated: for a boot, and for an answer. Several times what an idle machine needs.
@@ -40,8 +41,17 @@ impl Vm {
     /// Boots a guest with these files in it: from where on this machine, to which path in the guest. Modes are kept,
     /// the owner is root. A software security key is always among them.
     pub fn boot(files: &[(PathBuf, &str)]) -> Self {
+        Self::boot_from(Kind::Plain, files)
+    }
+
+    /// A guest where SELinux enforces Debian's policy.
+    pub fn boot_selinux(files: &[(PathBuf, &str)]) -> Self {
+        Self::boot_from(Kind::Selinux, files)
+    }
+
+    fn boot_from(kind: Kind, files: &[(PathBuf, &str)]) -> Self {
         root::require_root();
-        let image = image::cached();
+        let image = image::cached(kind);
         let softkey = (softkey(), "/usr/local/bin/softkey");
         let files = [&[softkey], files].concat();
         let began = Instant::now();

@@ -146,7 +146,8 @@ fn arguments(image: &Image, payload: &Path, folder: &Path) -> Vec<OsString> {
     let mut add = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
         arguments.extend(words.iter().map(|word| word.as_ref().to_owned()));
     };
-    add(&[&"-kernel", &image.kernel, &"-initrd", &image.initrd, &"-append", &KERNEL]);
+    let options = format!("{KERNEL} {}", image.options);
+    add(&[&"-kernel", &image.kernel, &"-initrd", &image.initrd, &"-append", &options]);
     let drive = |id: &str, options: &str, file: &Path| {
         format!("if=none,id={id},format=raw,{options},file={}", file.display().to_string().replace(',', ",,"))
     };
