@@ -1135,8 +1135,9 @@ fn a_host_without_sshd_locks_nobody_out_and_lets_nobody_past() {
 fn settings_that_sshd_has_not_read_are_told() {
     const OLDER: &str =
         "sshd runs with older settings: /etc/ssh/sshd_config.d/x.conf was written after it read them";
-    let config =
-        format!("PidFile /run/sshd.pid\nInclude /etc/ssh/sshd_config.d/*.conf\n{SSHD_KEY_OR_PASSWORD}");
+    let config = format!(
+        "PidFile /run/sshd.pid\nInclude /etc/ssh/sshd_config.d/*.conf /etc/ssh/one.conf\n{SSHD_KEY_OR_PASSWORD}"
+    );
     let world = healthy().start_sshd(&config);
     let doctor = |code| world.admin(&["doctor"]).expect(code).stdout;
     let reload = || {
@@ -1154,11 +1155,34 @@ fn settings_that_sshd_has_not_read_are_told() {
     reload();
     doctor(0);
     // What sshd does not read, what is only looked at, and what is older than sshd by a clock that was wrong.
-    shell(&world, "cd /etc/ssh/sshd_config.d; echo x >x.conf.old; chmod 600 x.conf; cat x.conf");
-    doctor(0);
     shell(
         &world,
-        "touch -d '1970-01-02' /run/sshd.pid; touch -d '-1 day' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*",
+        "cd /etc/ssh/sshd_config.d; echo x >x.conf.old; chmod 600 x.conf; cat x.conf; touch ../x; rm ../x",
+    );
+    doctor(0);
+    // Which hides nothing that is worse.
+    shell(&world, "echo 'MaxSessions 9' >/etc/ssh/one.conf");
+    assert!(words(&doctor(1)).contains("/etc/ssh/one.conf was written after it read them"));
+    // What sshd has read, and is not there any more; or is there, and older than what sshd has read.
+    const OTHERS: &str = "sshd may run with older settings: since it read them, something was put into \
+                          /etc/ssh/sshd_config.d, renamed there or taken out";
+    shell(&world, "cd /etc/ssh/sshd_config.d; rm x.conf.old ../one.conf; echo 'MaxSessions 9' >y.conf");
+    reload();
+    for script in ["rm y.conf", "mv x.conf x.conf.off", "touch -d '-1 day' x.conf.off; mv x.conf.off x.conf"]
+    {
+        shell(&world, &format!("cd /etc/ssh/sshd_config.d; {script}"));
+        let report = doctor(1);
+        assert!(
+            report.contains("findings=1\n") && words(&report).contains(&words(OTHERS)),
+            "{script}: {report}"
+        );
+        reload();
+        doctor(0);
+    }
+    shell(
+        &world,
+        "touch -d '1970-01-02' /run/sshd.pid; touch -d '-1 day' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* \
+         /etc/ssh/sshd_config.d",
     );
     doctor(0);
     shell(&world, "touch -d '+1 day' /etc/ssh/sshd_config");

@@ -328,6 +328,23 @@ fn profiles_that_would_lock_somebody_out_are_taken_back() {
     assert_eq!(files(&world), before, "{}", ran.stdout);
 }
 
+/// It was there before, some lines further up.
+#[test]
+fn an_old_lockout_is_not_held_against_the_lines() {
+    const GONE: &str = "auth required pam_gone.so\n";
+    let world = packaged();
+    world.append(COMMON[0], GONE);
+    let ran = write(&world).expect(0);
+    assert!(
+        ran.stdout.contains("pam-auth-update has written them.") && ran.stdout.contains("pam_gone.so` names")
+    );
+    assert!(text(&world, COMMON[0]).contains("pam_twofa.so"), "{}", ran.stdout);
+    let world = debian();
+    world.append(PAM_LOGIN, GONE);
+    let ran = write(&world).expect(0);
+    assert!(text(&world, PAM_LOGIN).contains("pam_twofa.so"), "{}", ran.stdout);
+}
+
 // The way back
 
 #[test]
@@ -545,7 +562,7 @@ fn what_is_not_understood_is_left_alone() {
     world.write("/etc/pam.d/password-auth", "auth required pam_unix.so\naccount required pam_unix.so\n");
     let fedora = "auth substack password-auth\nauth include postlogin\naccount required pam_nologin.so\n\
                   account include password-auth\n";
-    let table: [(&str, String, &str); 9] = [
+    let table: [(&str, String, &str); 10] = [
         ("Fedora", fedora.into(), "takes the password's lines from `password-auth`"),
         (
             "another @include",
@@ -570,6 +587,8 @@ fn what_is_not_understood_is_left_alone() {
             "auth sufficient pam_unix.so\nauth requisite pam_ldap.so\naccount required pam_unix.so\n".into(),
             "several lines",
         ),
+        // What is behind that line nobody can judge.
+        ("no such file", format!("{debian}@include nowhere\n"), "libpam cannot read it: /etc/pam.d/sshd:"),
         // The doctor's word: a success ends the stack before our line.
         (
             "sufficient",
@@ -751,6 +770,49 @@ fn what_the_settings_open_meanwhile_is_told() {
             Some(note) => assert!(ran.contains(&note), "{config}: {ran}"),
             None => assert!(!ran.contains("is enough for sshd"), "{config}: {ran}"),
         }
+    }
+}
+
+// SELinux
+
+/// With a tool in place of restorecon that says what it was asked, and whether the key was there.
+#[test]
+fn where_selinux_is_on_our_files_get_their_labels() {
+    const ON: &str =
+        "mkdir -p /sys/fs/selinux /etc/selinux; touch /sys/fs/selinux/enforce /etc/selinux/config";
+    const ALL: &str = "-R /etc/twofa /var/lib/twofa /usr/libexec/twofa";
+    let told = |why: &str| format!("SELinux is on, and the labels are not set: /usr/sbin/restorecon: {why}");
+    let table = [
+        ("rm /sys/fs/selinux/enforce", "", ""),
+        ("rm /etc/selinux/config", "", ""),
+        (":", ALL, ""),
+        ("mv /usr/libexec/twofa /opt", "-R /etc/twofa /var/lib/twofa", ""),
+        ("echo exit 1 >>/usr/sbin/restorecon", ALL, "it ended with exit status: 1"),
+        ("rm /usr/sbin/restorecon", "", "No such file or directory"),
+    ];
+    for (change, asked, why) in table {
+        let world = debian();
+        world.write(
+            "/usr/sbin/restorecon",
+            "#!/bin/sh\n[ -s /etc/twofa/store.key ] && echo \"$@\" >>/root/asked\n",
+        );
+        world
+            .run(&["sh", "-c", &format!("chmod 755 /usr/sbin/restorecon; {ON}; touch /root/asked; {change}")])
+            .ok();
+        let ran = world.admin(&["init", "--yes"]).expect(0);
+        assert_eq!(text(&world, "/root/asked").trim_end(), asked, "{change}");
+        assert_eq!(
+            ran.stdout.contains("SELinux: restorecon has"),
+            !asked.is_empty() && why.is_empty(),
+            "{ran:?}"
+        );
+        assert_eq!(ran.stderr.contains(&told(why)), !why.is_empty(), "{change}: {}", ran.stderr);
+        assert_eq!(
+            ran.stderr.contains(&format!("Run `restorecon {ALL}`")),
+            !why.is_empty(),
+            "{}",
+            ran.stderr
+        );
     }
 }
 

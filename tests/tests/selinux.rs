@@ -140,8 +140,7 @@ fn install(vm: &mut Vm) {
          done
          twofa-admin user set bob --phone +48600000124
          twofa-admin user set bob --email bob@example.org
-         twofa-admin policy set --force mode=enforce
-         restorecon -R /etc/twofa");
+         twofa-admin policy set --force mode=enforce");
     assert!(vm.ok("ps -eZ").contains(":sshd_t:"));
     denials(vm);
 }

@@ -176,7 +176,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) file: String,
-    pub(crate) number: usize,
+    /// Nothing where it is of no account.
+    pub(crate) number: Option<usize>,
     /// As written, blanks made one.
     pub(crate) text: String,
     /// How many substacks it is in.
@@ -188,7 +189,7 @@ pub(crate) struct Line {
 impl Line {
     /// `/etc/pam.d/sshd:3`.
     pub(crate) fn place(&self) -> String {
-        format!("{}:{}", self.file, self.number)
+        self.number.map_or_else(|| self.file.clone(), |number| format!("{}:{number}", self.file))
     }
 
     /// The name of the module's file, without its folder.
@@ -315,7 +316,7 @@ impl<'r> Parser<'r> {
         let is_include = ["include", "substack"].iter().any(|word| control.eq_ignore_ascii_case(word));
         let mut line = Line {
             file: file.into(),
-            number,
+            number: Some(number),
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
             level: inside.level,
             kind: Kind::Faulty("is no line that libpam knows"),

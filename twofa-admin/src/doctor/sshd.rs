@@ -485,8 +485,9 @@ fn is_in(user: &str, group: &str) -> bool {
     matches!(system::user(user, [group].into_iter()), Ok(Some(known)) if !known.groups.is_empty())
 }
 
-/// What was written after sshd read it: its pid file is written anew whenever it does, at a reload too. Nothing where
-/// there is no such file, as where a socket starts an sshd for each connection.
+/// What was written after sshd read it, or taken away: its pid file is written anew whenever it does, at a reload too.
+/// Nothing where there is no such file, as where a socket starts an sshd for each connection: of a reload nothing else
+/// tells.
 fn not_reloaded(settings: &Settings) -> Option<Finding> {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let pid_file = Path::new(settings.value("pidfile"));
@@ -505,13 +506,34 @@ fn not_reloaded(settings: &Settings) -> Option<Finding> {
     read_config(Path::new(CONFIG), &mut String::new(), &mut files, 0);
     let is_newer =
         |file: &PathBuf| modified(file).is_some_and(|at| at > read_at && at > started && at < to_come);
-    let file = files.into_iter().find(is_newer)?;
-    let what = format!("sshd runs with older settings: {} was written after it read them", file.display());
     let advice = format!("`sshd -t && systemctl reload ssh`, or `kill -HUP {pid}`. Open connections stay.");
-    Some(Finding::warning(CHECK, what, advice))
+    let of_file = |file: &PathBuf| {
+        let what =
+            format!("sshd runs with older settings: {} was written after it read them", file.display());
+        Finding::warning(CHECK, what, advice.as_str())
+    };
+    let of_folder = |folder: &PathBuf| {
+        let what = format!(
+            "sshd may run with older settings: since it read them, something was put into {}, renamed there or \
+            taken out",
+            folder.display()
+        );
+        // It may have been no more than this: a copy that somebody keeps there, by a name that sshd does not read.
+        let copy = entries(folder).into_iter().find(|entry| !files.contains(entry) && is_newer(entry));
+        match copy {
+            Some(copy) => {
+                Finding::note(CHECK, format!("{what}, perhaps only {}", copy.display()), advice.as_str())
+            }
+            None => Finding::warning(CHECK, what, advice.as_str()),
+        }
+    };
+    let newer = files.iter().filter(|file| is_newer(file));
+    let found = newer.map(|file| if file.is_dir() { of_folder(file) } else { of_file(file) });
+    // The first of the worst.
+    found.min_by_key(|finding| std::cmp::Reverse(finding.severity))
 }
 
-/// A file and those that it includes, in order.
+/// A file and those that it includes, in order; and behind them the folders where sshd looks for such.
 fn read_config(path: &Path, text: &mut String, files: &mut Vec<PathBuf>, depth: usize) {
     files.push(path.into());
     for line in text_of(path).unwrap_or_default().lines() {
@@ -523,9 +545,12 @@ fn read_config(path: &Path, text: &mut String, files: &mut Vec<PathBuf>, depth: 
             continue;
         }
         for pattern in words {
-            for file in expand(&Path::new("/etc/ssh").join(pattern)) {
+            let pattern = Path::new("/etc/ssh").join(pattern);
+            for file in expand(&pattern) {
                 read_config(&file, text, files, depth + 1);
             }
+            let folder = pattern.parent().filter(|_| pattern.to_string_lossy().contains('*'));
+            files.extend(folder.map(Into::into));
         }
     }
 }
@@ -536,15 +561,17 @@ fn expand(pattern: &Path) -> Vec<PathBuf> {
     let Some((before, after)) = name.split_once('*') else {
         return vec![pattern.into()];
     };
-    let folder = pattern.parent().map(fs::read_dir);
-    let entries = folder.into_iter().flatten().flatten().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let mut files = pattern.parent().map(entries).unwrap_or_default();
     files.retain(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with(before) && name.ends_with(after) && !name.starts_with('.')
     });
     files.sort();
     files
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 pub(crate) fn words(line: &str) -> Vec<String> {

@@ -45,6 +45,13 @@ impl Judged {
         Self { name: name.into(), service, auth, account }
     }
 
+    /// For a comparison with the stack that has a line more: the numbers of those behind it differ, and nothing else.
+    pub(crate) fn without_numbers(mut self) -> Self {
+        let lines = self.service.auth.iter_mut().chain(&mut self.service.account);
+        lines.for_each(|line| line.number = None);
+        self
+    }
+
     /// Whether a login without a proof is refused in the end.
     pub(crate) fn holds(&self) -> bool {
         self.service.abort.is_some() || self.account.holds()

@@ -36,10 +36,6 @@ impl Host<'_> {
     fn judged(&self, name: &str) -> Judged {
         Judged::new(name, self.read, true, self.exists)
     }
-
-    fn findings(&self, judged: &Judged) -> Vec<Finding> {
-        Examiner { judged, exists: self.exists, access: None }.findings()
-    }
 }
 
 /// Which lines of ours a service lacks.
@@ -78,6 +74,9 @@ pub(super) fn with_lines(name: &str, text: &str, host: Host<'_>) -> Result<Optio
         return Ok(None);
     }
     refuse_odd(text)?;
+    if let Some(why) = &before.service.abort {
+        return Err(format!("libpam cannot read it: {why}"));
+    }
     let places = Places::find(text, &before, host)?;
     let file = before.service.file.clone();
     // First with any number, to see what the right one is.
@@ -87,7 +86,7 @@ pub(super) fn with_lines(name: &str, text: &str, host: Host<'_>) -> Result<Optio
         Examiner { judged: &judged, exists: host.exists, access: None }.key_jump()
     });
     let new = places.insert(text, missing, jump.unwrap_or(1))?;
-    let known = host.findings(&before);
+    let known = findings(name, host);
     let found = judged_as(&file, &new, host, |host| findings(name, host));
     let is_new = |finding: &&Finding| {
         finding.severity > Severity::Note && !known.iter().any(|other| other.what == finding.what)
@@ -124,9 +123,10 @@ pub(super) fn are_in(name: &str, host: Host<'_>) -> bool {
     host.judged(name).our_lines().next().is_some()
 }
 
-/// What the doctor says of a service.
+/// What the doctor says of a service, with and without lines of ours.
 pub(super) fn findings(name: &str, host: Host<'_>) -> Vec<Finding> {
-    host.findings(&host.judged(name))
+    let judged = host.judged(name).without_numbers();
+    Examiner { judged: &judged, exists: host.exists, access: None }.findings()
 }
 
 /// What `judge` says when the file is another one.
@@ -191,7 +191,7 @@ impl Places {
                 .service
                 .auth
                 .iter()
-                .find(|own| own.file == judged.service.file && own.number == number);
+                .find(|own| own.file == judged.service.file && own.number == Some(number));
             match whole || part {
                 true if !asks_for_password(name, host) => {}
                 true if whole && name == COMMON_AUTH => passwords.push(number),
@@ -277,7 +277,7 @@ mod tests {
             ];
             files.into_iter().find(|(known, _)| *known == file).map(|(_, text)| text.to_string())
         };
-        with_lines(name, text, Host { read: &read, exists: &|_| true })
+        with_lines(name, text, Host { read: &read, exists: &|module| module != "pam_gone.so" })
     }
 
     #[test]
@@ -307,6 +307,13 @@ mod tests {
             .replace("common-auth\n", "common-auth\nauth optional pam_warn.so\nauth required pam_twofa.so\n");
         let new = added(SSHD, &by_hand).unwrap().unwrap();
         assert!(new.contains("[success=4 ") && new.matches("pam_twofa.so").count() == 3, "{new}");
+    }
+
+    /// Only its line has another number then.
+    #[test]
+    fn what_was_wrong_before_is_no_fault_of_the_lines() {
+        let gone = format!("{DEBIAN}auth required pam_gone.so\n");
+        assert!(added("login", &gone).unwrap().is_some());
     }
 
     #[test]

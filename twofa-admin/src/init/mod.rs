@@ -1,6 +1,7 @@
 //! `init`: from nothing to a host that asks for a second factor, without locking anybody out on the way.
 
 mod drop_in;
+mod labels;
 mod lines;
 mod profiles;
 mod undo;
@@ -46,6 +47,7 @@ pub(crate) fn run(context: &mut Context, how: &InitArguments) -> Result<Outcome,
         "Key:     {} (back it up: without it no factor can be read)",
         config.store.key.display()
     ))?;
+    labels::restore(context)?;
     // While nothing is enforced, a method may still be chosen.
     let choose = !yes && config.policy.mode == Mode::Off;
     let config = if choose { choose_method(context, config, made).map_err(stopped)? } else { config };
