@@ -424,6 +424,86 @@ fn a_notice_outlives_the_session_that_it_tells_of() {
     expect_no_more(&world, &mailbox);
 }
 
+/// As systemd ends what a login at the console left behind: SIGTERM and SIGHUP (systemd.kill(5), SendSIGHUP=) to all.
+fn end_all(world: &World) {
+    // Not PID 1 and its `cat`, which are the world (namespace.sh).
+    let is_world = |Process { pid, command }: &Process| {
+        *pid == 1 || command == "cat" && stat(world, *pid).get(1).is_some_and(|parent| parent == "1")
+    };
+    let all = world.processes().into_iter().filter(|process| !is_world(process));
+    let all: Vec<String> = all.map(|process| process.pid.to_string()).collect();
+    for signal in ["TERM", "HUP"] {
+        // Some may have ended since.
+        world.run(&["sh", "-c", &format!("kill -{signal} {}", all.join(" "))]);
+    }
+}
+
+/// Whoever found a recovery code logs out at once.
+#[test]
+fn a_notice_outlives_what_ends_all_that_a_login_left() {
+    let (world, mut mailbox) = office(&["alice"]);
+    let alice = world.enroll("alice");
+    tell_of(&world, ALL);
+    let world = world.start_sshd("");
+    mailbox.order(Order::Hang);
+    log_in_with(&world, "alice", &alice.recovery[0]);
+    end_all(&world);
+    mailbox.receive();
+    end_all(&world);
+    let hooks = hooks(&world);
+    assert_eq!(hooks.len(), 1, "{:?}", world.processes());
+    // Only those two, HUP (bit 0) and TERM (bit 14), and nothing is held back.
+    let status = proc(&world, hooks[0].pid, "status");
+    for line in ["SigIgn:\t0000000000004001\n", "SigBlk:\t0000000000000000\n"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    mailbox.order(Order::Take);
+    world.log.expect("notice sent to alice event=recovery-used id=");
+    expect_no_more(&world, &mailbox);
+}
+
+/// A hook that ignores SIGTERM because it was started so has its time and no more.
+#[test]
+fn a_notice_that_outlives_its_login_does_not_outlive_its_time() {
+    let (world, mut mailbox) = office(&["alice"]);
+    tell_of(&world, ALL);
+    mailbox.order(Order::Hang);
+    world.admin(&["user", "reset", "alice", "--yes"]).ok();
+    mailbox.receive();
+    end_all(&world);
+    world.expect_no_delivery(LIMIT);
+    let line = world.log.expect("notice not sent to alice event=reset id=");
+    assert!(line.ends_with("reason=\"took longer than 10 s\""), "{line}");
+}
+
+#[test]
+fn what_the_hook_of_a_notice_leaves_behind_is_ended() {
+    let (world, _) = office(&["alice"]);
+    tell_of(&world, ALL);
+    world.write("/etc/twofa/hooks/email", "#!/bin/sh\ncat >/dev/null\n(setsid sleep 1000 &)\n");
+    world.admin(&["user", "reset", "alice", "--yes"]).ok();
+    let line = world.log.expect("notice not sent to alice event=reset id=");
+    assert!(line.ends_with("reason=\"left processes behind\""), "{line}");
+    world.expect_no_delivery(SOON);
+}
+
+/// A host that goes down does not wait for a list of users.
+#[test]
+fn a_list_that_is_told_to_end_ends_behind_the_notice_that_is_on_its_way() {
+    let (world, mut mailbox) = office(&["alice", "bob", "carol"]);
+    tell_of(&world, ALL);
+    mailbox.order(Order::Hang);
+    world.write("/root/users.csv", "user,email\nalice,a@b.c\nbob,a@b.c\ncarol,a@b.c\n");
+    world.admin(&["user", "import", "/root/users.csv", "--yes"]).ok();
+    mailbox.receive();
+    end_all(&world);
+    mailbox.order(Order::Take);
+    world.log.expect("notice sent to alice event=factor-changed id=");
+    let line = world.log.expect("notices not sent to 2 more users");
+    assert!(line.ends_with("reason=\"told to end\""), "{line}");
+    expect_no_more(&world, &mailbox);
+}
+
 #[test]
 fn a_command_ends_before_the_hook_does() {
     let (world, mut mailbox) = office(&["alice"]);
@@ -493,8 +573,10 @@ fn who_calls_su_can_neither_stop_nor_starve_the_notice() {
     assert_eq!(reached.len(), 2, "{reached:?}");
     for Process { pid, command } in &reached {
         let status = proc(&world, *pid, "status");
-        let uids = status.lines().find(|line| line.starts_with("Uid:")).expect("uids");
-        assert!(!uids.contains("1000"), "{command}: {uids}");
+        for name in ["Uid:", "Gid:", "Groups:"] {
+            let ids = status.lines().find(|line| line.starts_with(name)).expect("ids");
+            assert!(!ids.contains("1000"), "{command}: {ids}");
+        }
         for signal in ["STOP", "KILL", "TERM"] {
             let mut kill = world.terminal_of("alice", &["sh", "-c", &format!("kill -{signal} {pid}")]);
             kill.expect("not permitted");

@@ -3,6 +3,7 @@
 use crate::ffi;
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, getegid, geteuid, setgroups, setresgid, setresuid};
 use std::fs::File;
 use std::io;
@@ -32,7 +33,8 @@ pub(crate) fn lift_limits() {
 /// Nobody else may look into this process or signal it, su's caller least of all; orphans come to us.
 pub(crate) fn shut_off() -> Result<(), String> {
     let all = || {
-        ffi::ignore_sigpipe();
+        // A write to a pipe or socket that nobody reads is an error, not the end of this process.
+        ffi::ignore(Signal::SIGPIPE);
         prctl::set_dumpable(false)?;
         prctl::set_child_subreaper(true)?;
         // Also for what is started here, from its first moment: another hook of the same user may look into it.

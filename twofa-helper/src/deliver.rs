@@ -3,6 +3,7 @@
 use crate::watch::{self, Hook};
 use crate::{caller, fresh};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
 use nix::unistd::{User, alarm, geteuid};
 use std::fs::File;
 use std::io::{self, pipe};
@@ -26,7 +27,7 @@ pub(crate) fn run() -> Option<ExitCode> {
         let fixed = caller::shut_off();
         let job: Job =
             helper::receive(&socket, Deadline::after(Duration::from_secs(PREPARATION.into()))).ok()?;
-        let started = fixed.and_then(|()| start(&job));
+        let started = fixed.and_then(|()| start(&job, &watch::ENDS));
         alarm::cancel();
         match started {
             Ok(hook) => watch::run(hook, job.text.expose(), Some(&socket)),
@@ -63,14 +64,14 @@ fn checked(job: &Job, user: User) -> Result<User, String> {
     Ok(user)
 }
 
-/// The name service may hang: the caller sets an alarm.
-pub(crate) fn start(job: &Job) -> Result<Hook, String> {
+/// The name service may hang: the caller sets an alarm. `ends` are the signals that end the hook.
+pub(crate) fn start(job: &Job, ends: &[Signal]) -> Result<Hook, String> {
     let user = user(&job.hook_user).and_then(|user| checked(job, user))?;
-    spawn(job, &user).map_err(|error| format!("the hook cannot be started: {error}"))
+    spawn(job, &user, ends).map_err(|error| format!("the hook cannot be started: {error}"))
 }
 
 /// Everything the hook knows besides the text.
-fn spawn(job: &Job, user: &User) -> io::Result<Hook> {
+fn spawn(job: &Job, user: &User, ends: &[Signal]) -> io::Result<Hook> {
     let (unread, writer) = pipe()?;
     // By this name it is the program that runs now, whatever an upgrade has put in its place.
     let mut command = Command::new("/proc/self/exe");
@@ -85,7 +86,7 @@ fn spawn(job: &Job, user: &User) -> io::Result<Hook> {
     if geteuid().is_root() {
         command.gid(user.gid.as_raw()).uid(user.uid.as_raw());
     }
-    let signals = watch::signals()?;
+    let signals = watch::signals(ends)?;
     let child = command.spawn()?;
     let mut hook = Hook {
         pid: i32::try_from(child.id()).map_err(io::Error::other)?,

@@ -1,5 +1,6 @@
 //! `twofa-helper exec HOOK`: the last step before the hook, as the hook's user.
 
+use crate::notify::OUTLIVED;
 use crate::{ffi, fresh};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -49,7 +50,8 @@ fn start(hook: &Path) -> io::Result<Infallible> {
     if Uid::effective().is_root() || Uid::current().is_root() {
         return Err(io::Error::other("a hook never runs as root"));
     }
-    fresh::start()?;
+    // A notice's hook outlives what its sender outlives; for that of a code, `deliver` has made them usual again.
+    fresh::start_with(&OUTLIVED)?;
     // Whatever becomes of the one that watches: the hook does not outlive it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if nobody_reads(&io::stdout())? {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use libc::{c_int, c_long, c_ulong, pid_t};
+use nix::sys::signal::Signal;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -27,22 +28,22 @@ pub(crate) fn close_from(first: c_int) {
 
 /// Signals that the host ignores would be ignored by the hook too. Not signal(3), which leaves out the two that the
 /// C library uses for threads: glibc's posix_spawn(3), by which we were started, leaves those ignored.
-pub(crate) fn default_signals() {
+pub(crate) fn default_signals(except: &[Signal]) {
     /// Linux has 64 of them on every machine but MIPS.
     const SIGNALS: c_int = 64;
     // In every machine's `struct sigaction` of the kernel, zeros are: the default action, no flag, an empty mask.
     let default = [0 as c_ulong; 8];
-    for signal in 1..=SIGNALS {
+    for signal in (1..=SIGNALS).filter(|signal| except.iter().all(|kept| *kept as c_int != *signal)) {
         let nowhere = ptr::null_mut::<c_ulong>();
         // SAFETY: more than one sigaction to read, none to write, a mask of 8 bytes. KILL and STOP cannot be set.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, nowhere, 8usize) };
     }
 }
 
-/// A write to a pipe or socket that nobody reads is an error, not the end of this process.
-pub(crate) fn ignore_sigpipe() {
+/// Whatever this process becomes or starts ignores it too, unless it decides otherwise.
+pub(crate) fn ignore(signal: Signal) {
     // SAFETY: to ignore is no function either.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    unsafe { libc::signal(signal as c_int, libc::SIG_IGN) };
 }
 
 /// What wait(2) knows.

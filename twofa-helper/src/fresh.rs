@@ -1,13 +1,18 @@
 //! A process that has nothing of its parent's: signals, mask, alarm, umask, folder, session.
 
 use crate::ffi;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{alarm, chdir, setsid};
 
 /// Descriptors are closed in `main`, before anything else is opened.
 pub(crate) fn start() -> nix::Result<()> {
-    ffi::default_signals();
+    start_with(&[])
+}
+
+/// The same, but these signals do what they did.
+pub(crate) fn start_with(signals: &[Signal]) -> nix::Result<()> {
+    ffi::default_signals(signals);
     SigSet::empty().thread_set_mask()?;
     alarm::cancel();
     umask(Mode::from_bits_truncate(0o077));

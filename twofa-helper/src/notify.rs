@@ -3,7 +3,9 @@
 
 use crate::deliver::{self, PREPARATION};
 use crate::ledger::Ledger;
-use crate::{caller, fresh, watch};
+use crate::{caller, ffi, fresh, watch};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::{alarm, dup2_stdin};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -13,6 +15,10 @@ use std::time::Duration;
 use twofa::helper::{self, Batch, Job, Kind, Outcome, Report, Taken};
 use twofa::log::{Level, Log, escape, quote};
 use twofa::system::{self, Deadline};
+
+/// With these, systemd ends all that a login has left in the cgroup of its console (systemd.kill(5), SendSIGHUP=): who
+/// logs out at once must not keep a notice back. Each takes its own time at most.
+pub(crate) const OUTLIVED: [Signal; 2] = [Signal::SIGTERM, Signal::SIGHUP];
 
 /// Far more users than a list of them has.
 const MAX_JOBS: u32 = 200_000;
@@ -36,15 +42,24 @@ fn begin() -> bool {
 /// Takes the notices over, and sends them.
 pub(crate) fn go_on() -> Option<ExitCode> {
     let socket = caller::socket()?;
-    let taken = fresh::start().ok().and_then(|()| caller::shut_off().ok()).and_then(|()| take(&socket));
-    let Some((batch, jobs)) = taken else {
+    let begun = fresh::start().ok().and_then(|()| caller::shut_off().ok());
+    let Some(outlived) = begun.and_then(|()| outlive().ok()) else {
+        return Some(ExitCode::FAILURE);
+    };
+    let Some((batch, jobs)) = take(&socket) else {
         return Some(ExitCode::FAILURE);
     };
     // From here on the module is none of our concern; it may have gone already.
     drop(socket);
     let _ = File::open("/dev/null").map(dup2_stdin);
-    send_all(&batch, &jobs, &Log::new("twofa-helper", "notice"));
+    send_all(&batch, &jobs, &outlived, &Log::new("twofa-helper", "notice"));
     Some(ExitCode::SUCCESS)
+}
+
+/// Ignored, which a hook inherits, and blocked: Linux keeps what is blocked for who wants to know.
+fn outlive() -> nix::Result<SignalFd> {
+    OUTLIVED.into_iter().for_each(ffi::ignore);
+    watch::signals(&OUTLIVED)
 }
 
 fn take(socket: &UnixStream) -> Option<(Batch, Vec<Job>)> {
@@ -60,8 +75,8 @@ fn take(socket: &UnixStream) -> Option<(Batch, Vec<Job>)> {
     Some((batch, jobs))
 }
 
-/// One after the other. A gateway that fails is not asked a thousand times.
-fn send_all(batch: &Batch, jobs: &[Job], log: &Log) {
+/// One after the other. A gateway that fails is not asked a thousand times, and a host that goes down waits for one.
+fn send_all(batch: &Batch, jobs: &[Job], outlived: &SignalFd, log: &Log) {
     alarm::set(PREPARATION);
     let ledger = match Ledger::enter(&batch.account) {
         Ok(ledger) => ledger,
@@ -73,16 +88,18 @@ fn send_all(batch: &Batch, jobs: &[Job], log: &Log) {
         }
     };
     for (place, job) in jobs.iter().enumerate() {
-        if is_over(send(job, &ledger, log)) {
-            let left = jobs.len() - place - 1;
-            if left > 0 {
-                log.write(
-                    Level::Error,
-                    &format!("notices not sent to {left} more users reason=\"the one before was not\""),
-                );
-            }
-            return;
+        let why = if is_over(send(job, &ledger, log)) {
+            "the one before was not"
+        } else if watch::told_to_end(outlived) {
+            "told to end"
+        } else {
+            continue;
+        };
+        let left = jobs.len() - place - 1;
+        if left > 0 {
+            log.write(Level::Error, &format!("notices not sent to {left} more users reason={}", quote(why)));
         }
+        return;
     }
 }
 
@@ -105,7 +122,7 @@ fn send(job: &Job, ledger: &Ledger, log: &Log) -> Option<Outcome> {
         );
         return None;
     }
-    let started = deliver::start(job);
+    let started = deliver::start(job, &[Signal::SIGINT]);
     alarm::cancel();
     let failed = |why: &str| Report {
         outcome: Outcome::Failed(why.into()),

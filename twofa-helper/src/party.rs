@@ -80,7 +80,7 @@ pub(crate) fn run(
     let seats = devices.into_iter().map(|(number, node)| Seat::new(number, node));
     let mut party = Party {
         seats: seats.collect(),
-        signals: watch::signals()?,
+        signals: watch::signals(&watch::ENDS)?,
         module,
         task,
         deadline: Deadline::after(Duration::from_millis(task.milliseconds.into())),

@@ -43,10 +43,13 @@ pub(crate) struct Hook {
     pub(crate) output: [Option<File>; 2],
 }
 
-/// SIGCHLD, and what an administrator ends a process with, as something to poll.
-pub(crate) fn signals() -> nix::Result<SignalFd> {
+/// What an administrator ends a process with.
+pub(crate) const ENDS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// SIGCHLD, and these, as something to poll.
+pub(crate) fn signals(ends: &[Signal]) -> nix::Result<SignalFd> {
     let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in [&[Signal::SIGCHLD], ends].concat() {
         mask.add(signal);
     }
     mask.thread_block()?;

@@ -16,6 +16,12 @@ hook = "/etc/twofa/hooks/sms"
 prefixes = ["+48"]
 [key]"#;
 
+const NOTICES: &str = r#"[email]
+hook = "/etc/twofa/hooks/email"
+[notify]
+events = ["recovery-used"]
+[key]"#;
+
 const PROMPT: &str = "alice@guest:~$ ";
 const TOUCH: &str = "Touch your security key.";
 const ASK_AGAIN: &str = "Verification code (recovery code, or type key): ";
@@ -59,6 +65,8 @@ pub(crate) const CASES: &[Case] = &[
     ("patience_without_end", |vm| endless(vm, "keepalive-forever")),
     ("interrupted", interrupted),
     ("hung_up", hung_up),
+    ("a_notice_of_a_login_that_ends_at_once", a_notice_of_a_login_that_ends_at_once),
+    ("a_notice_in_spite_of_the_limits_of_sus_caller", a_notice_in_spite_of_the_limits_of_sus_caller),
     ("without_the_helper", without_the_helper),
     ("a_key_that_was_forgotten", a_key_that_was_forgotten),
     ("enrolments_that_are_refused", enrolments_that_are_refused),
@@ -519,6 +527,53 @@ fn nothing_goes_on(vm: &mut Vm) {
     log_in(vm);
     let log = vm.ok("journalctl --no-pager -o cat | grep -c 'accepted key for alice'");
     assert_eq!(log.trim(), "1");
+}
+
+/// Alice is told by mail when one of her recovery codes opens a login; the gateway takes three seconds.
+fn have_alice_told(vm: &mut Vm, services: &str) {
+    let policy = POLICY.replace("[key]", NOTICES).replace(r#""login""#, services);
+    vm.ok(&format!("cat >/etc/twofa/twofa.toml <<'END'\n{policy}END"));
+    vm.ok("set -e
+         useradd --system --no-create-home --shell /usr/sbin/nologin _twofa
+         install -d -o _twofa /var/told
+         mkdir -p /etc/twofa/hooks
+         printf '#!/bin/sh\\ncat >/var/told/new; sleep 3; mv /var/told/new /var/told/$TWOFA_TO\\n' >/etc/twofa/hooks/email
+         chmod 755 /etc/twofa/hooks/email
+         twofa-admin user set alice --email alice@example.org");
+}
+
+fn expect_told(vm: &mut Vm) {
+    vm.ok("for try in $(seq 100); do pgrep -f twofa-helper || exit 0; sleep 0.1; done; exit 1");
+    expect_log(vm, "notice sent to alice event=recovery-used");
+    let told = vm.ok("cat /var/told/alice@example.org");
+    assert!(told.contains("a recovery code was used"), "{told}");
+}
+
+/// When the shell ends, systemd ends what is left of that login before it starts the next getty.
+fn a_notice_of_a_login_that_ends_at_once(vm: &mut Vm) {
+    let codes = vm.ok("cat codes");
+    have_alice_told(vm, r#""login""#);
+    vm.unplug("blue");
+    password(vm, "alice");
+    vm.console().answer(ASK_AGAIN, codes.lines().next().unwrap());
+    expect_shell(vm);
+    vm.console().expect("login: ");
+    expect_told(vm);
+}
+
+/// A hook whose user may have one process only can start no program. (Here, because root in a container may raise no limit.)
+fn a_notice_in_spite_of_the_limits_of_sus_caller(vm: &mut Vm) {
+    let codes = vm.ok("cat codes");
+    have_alice_told(vm, r#""login", "su""#);
+    vm.ok("sed -i -e '/^@include common-auth/a auth required pam_twofa.so' \
+             -e '/^@include common-account/i account required pam_twofa.so' /etc/pam.d/su");
+    let mut ssh = vm.ssh("bob", &["-t"], &["ulimit -u 1; exec su alice -c 'echo in-as-$USER'"]);
+    ssh.answer("password: ", &password_of("bob"));
+    ssh.answer("Password: ", &password_of("alice"));
+    ssh.answer("Verification code (recovery code): ", codes.lines().next().unwrap());
+    ssh.expect("in-as-alice");
+    ssh.expect_end(0);
+    expect_told(vm);
 }
 
 fn nonsense_on_the_wire(vm: &mut Vm) {
