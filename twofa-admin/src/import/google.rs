@@ -8,8 +8,8 @@
 //! 12345678
 //! ```
 
+use super::entry::{Entry, Fate, NO_HOTP, Now, UNKNOWN_USE, app_fate, refused, weak};
 use super::source::{self, Fault};
-use super::{Entry, Fate, Now, UNKNOWN_USE, app_fate, refused, weak};
 use twofa::code::{Algorithm, Secret, Shape};
 use zeroize::Zeroizing;
 
@@ -20,7 +20,8 @@ pub(crate) const MAX_FILE: u64 = 65_536;
 /// A code used so many steps ahead was used by a wrong clock: pam_google_authenticator allows a window of 100.
 const FAR_AHEAD: u64 = 120;
 
-/// The options that say something of the app itself.
+/// The options that say something of the app itself. Of several lines of one the first counts; but what any of them says
+/// was used, was used.
 #[derive(Default)]
 struct Options<'a> {
     totp: bool,
@@ -100,13 +101,17 @@ impl<'a> Options<'a> {
             "HOTP_COUNTER" => self.hotp = Some(number),
             "STEP_SIZE" => {
                 let step: i64 = one(&mut words)?;
-                self.step = Some((number, u64::try_from(step).unwrap_or(0)));
+                self.step.get_or_insert((number, u64::try_from(step).unwrap_or(0)));
             }
-            "TIME_SKEW" => self.skew = Some((number, one(&mut words)?)),
+            "TIME_SKEW" => {
+                let skew = one(&mut words)?;
+                self.skew.get_or_insert((number, skew));
+            }
             "DISALLOW_REUSE" => {
                 let steps: Result<Vec<u64>, _> = words.map(str::parse).collect();
                 let steps = steps.map_err(|_| Fault::at(number, "has a time step that is no number"))?;
-                self.used = Some((number, steps.into_iter().max()));
+                let before = self.used.and_then(|(_, used)| used);
+                self.used = Some((number, steps.into_iter().max().max(before)));
             }
             _ => {
                 if self.others.is_empty() {
@@ -122,7 +127,7 @@ impl<'a> Options<'a> {
 fn fate(secret: Secret, options: &Options<'_>, now: Now) -> Fate {
     let step = options.step.map_or(30, |(_, step)| step);
     if options.hotp.is_some() {
-        return refused("counter based (HOTP)", Some(super::NO_HOTP.into()));
+        return refused("counter based (HOTP)", Some(NO_HOTP.into()));
     }
     if !options.totp {
         return refused("not time based: no TOTP_AUTH", None);
@@ -231,6 +236,16 @@ mod tests {
         }
         let found = entries(&format!("{SECRET}\n\" DISALLOW_REUSE 99999999999\n\" TOTP_AUTH\n"));
         assert_eq!(found, ["1 google-authenticator: refused, codes of the future were used"]);
+        // Merged by hand: pam_google_authenticator goes by the first line.
+        for lines in [
+            "\" DISALLOW_REUSE 59843288\n\" DISALLOW_REUSE 5\n",
+            "\" DISALLOW_REUSE 59843288\n\" DISALLOW_REUSE\n",
+        ] {
+            let found = entries(&format!("{SECRET}\n{lines}\" TOTP_AUTH\n"));
+            assert!(found[0].ends_with("used to 59843288"), "{lines} {found:?}");
+        }
+        let twice = entries(&format!("{SECRET}\n\" STEP_SIZE 60\n\" STEP_SIZE 30\n\" TOTP_AUTH\n"));
+        assert_eq!(twice, ["1 google-authenticator: taken SHA1 6 60, used to 29921646"]);
         let other = entries(&format!("{SECRET}\n\" STEP_SIZE 60\n\" TOTP_AUTH\n"));
         assert_eq!(other, ["1 google-authenticator: taken SHA1 6 60, used to 29921646"]);
     }
@@ -250,6 +265,8 @@ mod tests {
         }
         let short = entries("GEZDGNBVGY3TQOJQ\n\" TOTP_AUTH\n");
         assert_eq!(short, ["1 google-authenticator: refused, 80 bits; 128 are the least"]);
+        let long = entries(&format!("{}A\n\" TOTP_AUTH\n", "GEZDGNBV".repeat(26)));
+        assert_eq!(long, ["1 google-authenticator: refused, 1040 bits; 1024 are the most"]);
         let skew = entries(&format!("{SECRET}\n\" TIME_SKEW -12\n\" DISALLOW_REUSE\n\" TOTP_AUTH\n"));
         assert_eq!(skew[1], "2 TIME_SKEW -12: refused, the phone's clock is 360 s off");
     }

@@ -1,6 +1,7 @@
 //! `import`: factors that users have with another module, taken over as they are. A report says first what becomes of
 //! each; then all that it says is taken is taken at once, or nothing is.
 
+mod entry;
 mod google;
 mod oath;
 mod source;
@@ -21,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use twofa::account::{Account, App, Key, MAX_APPS, MAX_KEYS, State};
 use twofa::admin::login_users;
-use twofa::code::{MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret, Shape};
+use twofa::code::{Secret, Shape};
 use twofa::config::Config;
 use twofa::message::Happening;
 use twofa::policy::Policy;
@@ -30,98 +31,12 @@ use twofa::token::{Credential, is_rp_id};
 use twofa::{system, trusted};
 use zeroize::Zeroizing;
 
+pub(crate) use entry::Verdict;
+use entry::{Entry, Fate, Now};
 use source::CHANGED;
 pub(crate) use source::{Fault, Owner, Source, read_whole};
 
-const UNKNOWN_USE: &str = "Where nothing says which codes were used, all that would be taken now count as used: the next new one opens.";
-const NO_HOTP: &str =
-    "Counter based tokens (HOTP) are not taken: enroll an app with `twofa-admin enroll app NAME`.";
-const ENROLL_APP: &str =
-    "Secrets below 128 bits (RFC 4226) are not taken: enroll anew with `twofa-admin enroll app NAME`.";
-const ENROLL_KEY: &str = "RSA keys are not taken: enroll another with `twofa-admin enroll key NAME`.";
 const STILL_OPEN: &str = "The other module still takes these factors: take its PAM lines out now, before a code opens one login here and one there.";
-
-/// The time, and how many steps the policy lets a phone's clock be off.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    time: u64,
-    skew: u8,
-}
-
-/// What a line of a file has for a user.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    line: usize,
-    user: String,
-    what: String,
-    fate: Fate,
-    /// A factor, not a setting beside one.
-    is_factor: bool,
-}
-
-/// What can become of it.
-#[derive(Debug)]
-pub(crate) enum Fate {
-    /// `last` is the newest time step that counts as used.
-    App {
-        secret: Secret,
-        shape: Shape,
-        last: Option<u64>,
-        advice: Option<String>,
-    },
-    Key {
-        credential: Credential,
-        has_pin: bool,
-    },
-    /// It stays where it is.
-    Not {
-        result: Verdict,
-        why: String,
-        advice: Option<String>,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    Taken,
-    Weak,
-    Refused,
-    Already,
-}
-
-impl Verdict {
-    /// In the table, which is of what is about to be done, or would be.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Taken => "to take",
-            Self::Weak => "weak",
-            Self::Refused => "REFUSED",
-            Self::Already => "already",
-        }
-    }
-}
-
-fn refused(why: impl Into<String>, advice: Option<String>) -> Fate {
-    Fate::Not { result: Verdict::Refused, why: why.into(), advice }
-}
-
-fn weak(why: impl Into<String>, advice: Option<String>) -> Fate {
-    Fate::Not { result: Verdict::Weak, why: why.into(), advice }
-}
-
-/// An app, if its secret is one that we take.
-fn app_fate(secret: Secret, shape: Shape, last: Option<u64>, advice: Option<String>) -> Fate {
-    match secret.expose().len() {
-        length if length < MIN_SECRET_BYTES => {
-            refused(format!("{} bits; 128 are the least", length * 8), Some(ENROLL_APP.into()))
-        }
-        length if length > MAX_SECRET_BYTES => {
-            refused(format!("{} bits; 1024 are the most", length * 8), None)
-        }
-        _ => Fate::App { secret, shape, last, advice },
-    }
-}
 
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,8 +4,8 @@
 //! HOTP/T30/6  alice  -  3132333435363738393031323334353637383930  0  525149  2026-11-21T21:59:06L
 //! ```
 
+use super::entry::{Entry, Fate, NO_HOTP, Now, UNKNOWN_USE, app_fate, refused, weak};
 use super::source::{self, Fault};
-use super::{Entry, Fate, NO_HOTP, Now, UNKNOWN_USE, app_fate, refused, weak};
 use twofa::code::{Algorithm, Secret, Shape, matching_step};
 use twofa::message::rfc3339;
 use zeroize::Zeroizing;

@@ -5,8 +5,8 @@
 //! bob:KEYHANDLE,PUBLICKEY                                                  (before version 1.1)
 //! ```
 
+use super::entry::{ENROLL_KEY, Entry, Fate, refused};
 use super::source::{self, Fault};
-use super::{Entry, Fate, refused};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use std::collections::HashMap;
@@ -98,7 +98,7 @@ fn new(handle: &str, public: &str, kind: &str, options: &str, party: &Party) -> 
     let public = match kind.to_ascii_lowercase().as_str() {
         "es256" => PublicKey::Es256([&[4][..], &public].concat()),
         "eddsa" => PublicKey::Ed25519(public),
-        "rs256" => return Ok(refused("an RSA key", Some(super::ENROLL_KEY.into()))),
+        "rs256" => return Ok(refused("an RSA key", Some(ENROLL_KEY.into()))),
         _ => return Err("has a type of key that pam_u2f does not know".into()),
     };
     let rp_id = party.origin.clone();

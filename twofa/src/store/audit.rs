@@ -105,13 +105,20 @@ impl Audit {
         let length = file.metadata().map_err(io(&path))?.len();
         let tail = tail(&file, length);
         let newest = last.as_ref().map(|last| match last.month == month {
-            true => self.newest(last, &tail),
-            false => self.newest(last, &self.tail_of(&last.month)),
+            true => self.newest(last.clone(), &month, &tail),
+            // Whoever began a month may have died of it too.
+            false => self
+                .months(&last.month, &month)
+                .iter()
+                .fold(last.clone(), |newest, path| self.newest(newest, month_of(path), &tail_of(path))),
         });
-        let (number, before) = newest.as_ref().map_or((0, NO_MAC), |(number, mac)| (*number, mac.as_str()));
+        let newest =
+            newest.as_ref().map(|newest| (newest.number, newest.mac.as_str(), newest.month.as_str()));
+        let (number, before, after) = newest.unwrap_or((0, NO_MAC, NO_MONTH));
         let number = number.saturating_add(1);
-        let after = last.as_ref().map_or(NO_MONTH, |last| last.month.as_str());
-        let mut line = text(number, (length == 0).then_some((before, after)), entry, now);
+        // What was broken off before it is no line.
+        let is_first = !String::from_utf8_lossy(&tail).lines().any(|line| Line::parse(line).is_some());
+        let mut line = text(number, is_first.then_some((before, after)), entry, now);
         let mac = self.mac(before, &line);
         // The line before may have been broken off.
         let begin = if tail.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
@@ -121,9 +128,13 @@ impl Audit {
         record::refuse_beyond_limit(end).map_err(io(&path))?;
         file.write_all(whole.as_bytes()).map_err(io(&path))?;
         let is_new = last.as_ref().is_some_and(|last| last.month != month);
+        let old = if is_new { self.old(now) } else { Vec::new() };
         let gone = last.map_or(NO_MONTH.into(), |last| last.gone);
-        let gone = if is_new { gone.clone().max(self.remove_old(now).unwrap_or(gone)) } else { gone };
-        held.write_all_at(&self.encode(&Head { number, mac, month, gone }), 0).map_err(io(&head))
+        let gone = old.last().map(|path| month_of(path).to_string()).max(Some(gone)).unwrap_or_default();
+        held.write_all_at(&self.encode(&Head { number, mac, month, gone }), 0).map_err(io(&head))?;
+        // The head knows of it first. What cannot be removed stays.
+        old.iter().for_each(|path| drop(fs::remove_file(path)));
+        Ok(())
     }
 
     /// The lines of all files, oldest first, as they are: `visit` says whether to go on.
@@ -207,23 +218,15 @@ impl Audit {
         Ok(found)
     }
 
-    /// Number and MAC of the newest line. The head does not know of those whose writer died before it could say so, or, after
-    /// a power cut, of more; none is written a second time.
-    fn newest(&self, head: &Head, tail: &[u8]) -> (u64, String) {
-        let mut newest = (head.number, head.mac.clone());
+    /// The newest line, after a look at the end of a month. The head does not know of those whose writer died before it
+    /// could say so, or, after a power cut, of more; none is written a second time.
+    fn newest(&self, mut newest: Head, month: &str, tail: &[u8]) -> Head {
         for line in String::from_utf8_lossy(tail).lines().filter_map(Line::parse) {
-            if self.follows(newest.0, &newest.1, &line) {
-                newest = (line.number, line.mac.into());
+            if self.follows(newest.number, &newest.mac, &line) {
+                newest = Head { number: line.number, mac: line.mac.into(), month: month.into(), ..newest };
             }
         }
         newest
-    }
-
-    /// The end of a file that is not written any more.
-    fn tail_of(&self, month: &str) -> Vec<u8> {
-        let file = trusted::open(&self.folder.join(format!("{month}{SUFFIX}")), Readers::Owner, false).ok();
-        let length = file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
-        file.zip(length).map_or_else(Vec::new, |(file, length)| tail(&file, length))
     }
 
     fn follows(&self, number: u64, mac: &str, line: &Line<'_>) -> bool {
@@ -282,19 +285,25 @@ impl Audit {
         Ok(files)
     }
 
-    /// Removes the files whose last line is too old, and says which was the newest. What cannot be removed stays.
-    fn remove_old(&self, now: u64) -> Option<String> {
+    /// Those from one month to another.
+    fn months(&self, first: &str, last: &str) -> Vec<PathBuf> {
+        let mut files = self.files().unwrap_or_default();
+        files.retain(|path| (first..=last).contains(&month_of(path)));
+        files
+    }
+
+    /// The files whose last line is too old.
+    fn old(&self, now: u64) -> Vec<PathBuf> {
         let oldest = rfc3339(now.saturating_sub(self.keep.saturating_mul(86_400)));
         let oldest = oldest.get(..7).unwrap_or_default();
-        let mut gone = None;
-        for path in self.files().unwrap_or_default() {
-            let month = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            if month < oldest && fs::remove_file(&path).is_ok() {
-                gone = Some(month.to_string());
-            }
-        }
-        gone
+        let mut files = self.files().unwrap_or_default();
+        files.retain(|path| month_of(path) < oldest);
+        files
     }
+}
+
+fn month_of(path: &Path) -> &str {
+    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
 }
 
 /// `2026-11.jsonl`. An administrator may have put other files there, which are none of the trail.
@@ -388,6 +397,13 @@ fn unless_there(made: io::Result<()>) -> io::Result<()> {
     made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
+/// The end of a file that this line does not go to.
+fn tail_of(path: &Path) -> Vec<u8> {
+    let file = trusted::open(path, Readers::Owner, false).ok();
+    let length = file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
+    file.zip(length).map_or_else(Vec::new, |(file, length)| tail(&file, length))
+}
+
 /// The end of a file; one that cannot be read counts as the middle of a line.
 fn tail(file: &File, length: u64) -> Vec<u8> {
     let begin = length.saturating_sub(TAIL as u64);
@@ -412,7 +428,7 @@ fn io(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
     const NOW: u64 = 1_795_298_625; // 2026-11-21
     const DAY: u64 = 86_400;
@@ -631,6 +647,38 @@ mod tests {
         assert_eq!(site.audit().verify().unwrap(), Verified { lines: 7, faults: vec![], torn: 0 });
     }
 
+    /// Or at its beginning, and perhaps nobody came for a month.
+    #[test]
+    fn a_writer_that_died_at_the_beginning_of_a_month_leaves_no_fault() {
+        for (name, days) in [("begin", 31), ("begin-later", 62)] {
+            let site = five(name);
+            let head = fs::read(site.0.join("audit/head")).unwrap();
+            site.audit().append(&entry("frank"), NOW + 31 * DAY).unwrap();
+            fs::write(site.0.join("audit/head"), head).unwrap();
+            site.audit().append(&entry("grace"), NOW + days * DAY).unwrap();
+            assert_eq!(site.audit().verify().unwrap(), Verified { lines: 7, faults: vec![], torn: 0 });
+            // What follows it says so.
+            if days == 62 {
+                let december = site.0.join("audit/2026-12.jsonl");
+                [site.file(), december].iter().for_each(|path| fs::remove_file(path).unwrap());
+                assert_eq!(site.faults(), ["2026-12.jsonl is missing"]);
+            }
+        }
+    }
+
+    /// The line that is its first one then says what it follows, for when the months before have gone.
+    #[test]
+    fn a_month_may_begin_with_a_line_that_was_broken_off() {
+        let site = five("torn-first");
+        let december = site.0.join("audit/2026-12.jsonl");
+        make(&december).unwrap();
+        fs::write(&december, [0; 200]).unwrap();
+        site.audit().append(&entry("frank"), NOW + 31 * DAY).unwrap();
+        site.audit().append(&entry("grace"), NOW + 75 * DAY).unwrap();
+        assert!(!site.file().exists());
+        assert_eq!(site.audit().verify().unwrap(), Verified { lines: 2, faults: vec![], torn: 1 });
+    }
+
     /// So is a line that no head knows of yet, or not any more: killed a moment ago, or a power cut that left an older head.
     #[test]
     fn what_is_newer_than_the_head_belongs_to_the_chain() {
@@ -730,6 +778,21 @@ mod tests {
         site.audit().append(&entry("alice"), NOW + 150 * DAY).unwrap();
         fs::remove_file(site.0.join("audit/2027-03.jsonl")).unwrap();
         assert_eq!(site.faults(), ["2027-03.jsonl is missing"]);
+    }
+
+    /// Whoever dies in between leaves no gap that the head cannot explain.
+    #[test]
+    fn the_head_knows_of_months_before_they_go() {
+        let site = five("order");
+        // So many that the clock of the file system goes on before the last one is removed.
+        let old = |year: usize| site.0.join(format!("audit/{year:04}-01.jsonl"));
+        (0..2_000).for_each(|year| fs::write(old(year), "").unwrap());
+        let kept = site.0.join("kept");
+        fs::hard_link(old(0), &kept).unwrap();
+        site.audit().append(&entry("frank"), NOW + 31 * DAY).unwrap();
+        assert!(!old(0).exists() && !old(1_999).exists());
+        let (head, kept) = (fs::metadata(site.0.join("audit/head")).unwrap(), fs::metadata(kept).unwrap());
+        assert!((head.mtime(), head.mtime_nsec()) <= (kept.ctime(), kept.ctime_nsec()));
     }
 
     /// A host without a clock of its own begins in 1970.
