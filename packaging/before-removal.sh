@@ -47,6 +47,7 @@ foreign() {
 # $1: what names the module
 refuse() {
     {
+        said
         echo "pam_twofa.so is not removed: without it, nobody could log in any more. These lines of PAM name it:"
         # shellcheck disable=SC2086  # a list of words
         printf '    %s\n' $1
@@ -55,16 +56,22 @@ refuse() {
     exit 1
 }
 
+# What stands in the way, where twofa-admin found something
+said() {
+    echo "$undone" | grep -E '^NOT WRITTEN|is as it was' || true
+}
+
 # Before anything is taken out: a removal that does not take place must not end what is enforced.
+undone=
 lines=$(foreign)
 [ -z "$lines" ] || refuse "$lines"
-# What it could not take out is found below.
+# What it could not take out is found below. What is enforced, it takes out as a whole or not at all.
 undone=$(twofa-admin init --undo --yes) || true
 # Without the lines of PAM, they ask users for a password who have an SSH key and none.
 # shellcheck disable=SC2016  # as it stands there
 if grep -qs '^# Written by `twofa-admin init`' "$DROP_IN"; then
     {
-        echo "$undone" | grep -E '^NOT WRITTEN|is as it was' || true
+        said
         echo "pam_twofa.so is not removed. With it goes what \`twofa-admin init\` wrote, which is still there:"
         # shellcheck disable=SC2046  # a list of words
         printf '    %s\n' $(naming) "$DROP_IN"
@@ -74,7 +81,9 @@ if grep -qs '^# Written by `twofa-admin init`' "$DROP_IN"; then
     } >&2
     exit 1
 fi
-if command -v pam-auth-update >/dev/null; then
+# Where twofa-admin is gone. Where it left the profiles, pam-auth-update might take them out of common-auth and fail at
+# common-account, which then refuses everybody.
+if [ -z "$(said)" ] && command -v pam-auth-update >/dev/null; then
     pam-auth-update --package --remove twofa twofa-pubkey
 fi
 lines=$(for file in $(naming); do grep -H "$NAMED" "$file"; done)

@@ -345,6 +345,49 @@ fn an_old_lockout_is_not_held_against_the_lines() {
     assert!(text(&world, PAM_LOGIN).contains("pam_twofa.so"), "{}", ran.stdout);
 }
 
+/// pam-auth-update lets the first profile ask for the password: ours, and all others are told to take what was typed.
+#[test]
+fn profiles_that_leave_nobody_to_ask_for_the_password_are_taken_back() {
+    let world = packaged();
+    world
+        .run(&["sh", "-c", "cd $(dirname $(find /usr/lib -name pam_unix.so)) && cp pam_unix.so pam_ldap.so"])
+        .ok();
+    world.write(
+        "/usr/share/pam-configs/ldap",
+        "Name: LDAP Authentication\nDefault: yes\nPriority: 128\nAuth-Type: Primary\n\
+         Auth-Initial:\n\t[success=end default=ignore]\tpam_ldap.so\n\
+         Auth:\n\t[success=end default=ignore]\tpam_ldap.so use_first_pass\n\
+         Account-Type: Primary\nAccount:\n\t[success=end default=ignore]\tpam_ldap.so\n",
+    );
+    let profiles = |how: &[&str]| {
+        let tool = ["env", "DEBIAN_FRONTEND=noninteractive", "pam-auth-update", "--package"];
+        world.run(&[&tool[..], how].concat()).ok();
+    };
+    profiles(&["--enable", "ldap", "--disable", "unix"]);
+    let before = files(&world);
+    let ran = write(&world).expect(3);
+    let why = "pam_ldap.so use_first_pass` waits for a password, and no line above it asks for one";
+    assert!(
+        ran.stdout.contains(&format!("NOT WRITTEN: with the lines in common-auth, {} `", COMMON[0])),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains(why), "{}", ran.stdout);
+    assert_eq!(files(&world), before, "{}", ran.stdout);
+
+    // As it would be.
+    let mut console = world.console();
+    console.answer("login: ", "alice");
+    console.answer(PASSWORD_PROMPT, "pw-alice");
+    console.expect("$ ");
+    profiles(&["--enable", "twofa", "twofa-pubkey"]);
+    let said = world.admin(&["doctor"]).expect(2).stdout;
+    assert!(said.contains("Locked out: everybody who logs in with a password."), "{said}");
+    let mut console = world.console();
+    console.answer("login: ", "alice");
+    let shown = console.expect("Login incorrect");
+    assert!(!shown.contains("assword"), "{shown}");
+}
+
 // The way back
 
 #[test]
@@ -423,8 +466,87 @@ fn undo_takes_nothing_out_of_sshd_by_halves() {
     let ran = undo("n\nn\ny\n");
     assert!(ran.stdout.contains("NOT WRITTEN: /etc/ssh/sshd_config.d/00-twofa.conf: "), "{}", ran.stdout);
     assert_eq!(parts(), (true, true));
-    undo("n\ny\nn\n");
-    assert_eq!(parts(), (false, true));
+    // The lines that are out by then go back.
+    let before = files(&world);
+    let ran = undo("y\nn\n");
+    assert!(ran.stdout.contains("/etc/pam.d/sshd: as before, like the settings of sshd."), "{}", ran.stdout);
+    assert_eq!(files(&world), before);
+}
+
+/// With lines of its own, or with profiles; the policy is in force.
+fn enforced(with_profiles: bool) -> World {
+    let world = if with_profiles { packaged() } else { debian() };
+    write(&world).ok();
+    world.enroll("root");
+    world.admin(&["policy", "enable", "--force"]).ok();
+    world
+}
+
+/// As `chattr +i` and a read-only disk do: neither another file in its place, nor none.
+fn make_immovable(world: &World, path: &str) {
+    world.run(&["sh", "-c", &format!("mount --bind {path} {path} && mount -o remount,bind,ro {path}")]).ok();
+}
+
+/// Its name, whether profiles bring the lines, and how it comes about.
+type Breakage<'b> = (&'b str, bool, &'b dyn Fn(&World));
+
+/// What does not go as a whole, stays as a whole: else enforcement ends while everybody believes in it.
+#[test]
+fn undo_does_not_end_what_is_enforced_by_halves() {
+    let site = |world: &World| {
+        let needs = "KbdInteractiveAuthentication no\nAuthenticationMethods keyboard-interactive\n";
+        world.write("/etc/ssh/sshd_config.d/50-site.conf", needs);
+    };
+    // It stops behind common-auth, once: the account line alone would refuse everybody.
+    let stops = "#!/bin/sh\nmv /root/tool \"$0\"\ncp -p /etc/pam.d/common-account /var/lib/pam/account /root\n\"$0\" \"$@\"\n\
+                 cp -p /root/common-account /etc/pam.d\ncp -p /root/account /var/lib/pam\nexit 1\n";
+    let table: [Breakage<'_>; 10] = [
+        ("pam-auth-update", true, &|world| {
+            let tool = "/usr/sbin/pam-auth-update";
+            world.run(&["mv", tool, "/root/tool"]).ok();
+            world.write(tool, stops);
+            world.run(&["chmod", "755", tool]).ok();
+        }),
+        ("settings of everybody", false, &|world| {
+            world.run(&["chmod", "666", DROP_IN]).ok();
+        }),
+        ("the settings", false, &|world| make_immovable(world, DROP_IN)),
+        ("the settings", true, &|world| make_immovable(world, DROP_IN)),
+        ("their folder", true, &|world| make_immovable(world, "/etc/ssh/sshd_config.d")),
+        ("sshd needs them", false, &site),
+        ("sshd needs them", true, &site),
+        // Behind the lines of sshd, or of common-auth.
+        ("a service", false, &|world| make_immovable(world, PAM_LOGIN)),
+        ("a shared file", true, &|world| make_immovable(world, COMMON[1])),
+        ("a comment", false, &|world| {
+            world.run(&["sh", "-c", "printf '# f\\374r alle\\n' >>/etc/pam.d/login"]).ok();
+        }),
+    ];
+    for (what, with_profiles, breakage) in table {
+        let world = enforced(with_profiles);
+        breakage(&world);
+        let before = files(&world);
+        let ran = world.run(&UNDO).expect(3);
+        assert_eq!(files(&world), before, "{what} {with_profiles}: {ran:?}");
+        assert!(!ran.stderr.contains("Taken out"), "{what} {with_profiles}: {ran:?}");
+        assert!(ran.stdout.contains("NOT WRITTEN") || ran.stdout.contains("is as it was"), "{what}: {ran:?}");
+    }
+    // Who does without the profile for keys gets none.
+    let world = enforced(true);
+    world
+        .run(&[
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "pam-auth-update",
+            "--package",
+            "--remove",
+            "twofa-pubkey",
+        ])
+        .ok();
+    site(&world);
+    let before = files(&world);
+    world.run(&UNDO).expect(3);
+    assert_eq!(files(&world), before);
 }
 
 /// A comment in Latin-1 is no reason to say that there is nothing.
@@ -888,7 +1010,7 @@ fn a_kill_leaves_whole_files() {
     let mut states = Vec::new();
     for call in ["rename", "linkat", "fsync", "unlink"] {
         for nth in 1..200 {
-            let killed = killed_at(&world, call, nth);
+            let killed = killed_at(&world, &WRITE, call, nth);
             let now = contents();
             for ((path, now), (old, new)) in paths.iter().zip(&now).zip(old.iter().zip(&new)) {
                 assert!(now == old || now == new, "{path} after {call} {nth}:\n{now:?}");
@@ -907,15 +1029,55 @@ fn a_kill_leaves_whole_files() {
     assert!(states.iter().any(|state| state[1] == new[1] && state[2] == old[2]));
 }
 
-/// Whether `init` was killed at the nth of these calls before it was done.
-fn killed_at(world: &World, call: &str, nth: usize) -> bool {
-    let inside = world.command(WRITE[0]);
+/// On every way out of what is enforced: while the settings ask for a second step after a key, something answers it;
+/// and nothing asks for codes that nobody could type.
+#[test]
+fn a_kill_of_undo_locks_nobody_out() {
+    for with_profiles in [false, true] {
+        let world = enforced(with_profiles);
+        let lines = if with_profiles { COMMON[0] } else { PAM_SSHD };
+        let mut states = BTreeSet::new();
+        world
+            .run(&[
+                "sh",
+                "-c",
+                "cp -a /etc/pam.d /root/pam.d; cp -a /var/lib/pam /root/pam; cp -a /etc/ssh /root/ssh",
+            ])
+            .ok();
+        for call in ["rename", "unlink", "fsync"] {
+            for nth in 1..40 {
+                let killed = killed_at(&world, &UNDO, call, nth);
+                let stack = text(&world, lines);
+                let settings = world.path(DROP_IN).exists();
+                let key = stack.contains("pubkey_is_first_factor");
+                let asks = stack.matches("pam_twofa.so").count() > usize::from(key);
+                assert!(if settings { key } else { !asks }, "{call} {nth}: {settings}\n{stack}");
+                // Without a line that asks, it refuses everybody.
+                assert!(asks || !text(&world, COMMON[1]).contains("pam_twofa"), "{call} {nth}:\n{stack}");
+                states.insert((settings, key, asks));
+                let restore = "rm -r /etc/pam.d/* /etc/ssh/* && cp -a /root/pam.d/. /etc/pam.d && \
+                               cp -a /root/pam/. /var/lib/pam && cp -a /root/ssh/. /etc/ssh";
+                world.run(&["sh", "-c", restore]).ok();
+                if !killed {
+                    break;
+                }
+            }
+        }
+        // It was really killed in between.
+        let expected = [(true, true, true), (true, true, false), (false, true, false), (false, false, false)];
+        assert_eq!(states, BTreeSet::from(expected), "{with_profiles}");
+    }
+}
+
+/// Whether a command was killed at the nth of these calls before it was done.
+fn killed_at(world: &World, command: &[&str; 4], call: &str, nth: usize) -> bool {
+    let inside = world.command(command[0]);
     let status = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
         .args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")])
         .arg(inside.get_program())
         .args(inside.get_args())
-        .args(&WRITE[1..])
+        .args(&command[1..])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

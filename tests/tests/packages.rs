@@ -22,6 +22,7 @@ const MODULE: &str = "libpam-twofa";
 const TOOL: &str = "twofa-admin";
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-twofa.conf";
 const COMMON_AUTH: &str = "/etc/pam.d/common-auth";
+const COMMON_ACCOUNT: &str = "/etc/pam.d/common-account";
 
 /// The highest version of libc's symbols that Debian 11, the oldest release, has.
 const OLDEST_LIBC: (u32, u32) = (2, 31);
@@ -325,6 +326,22 @@ fn a_removal_that_is_refused_ends_no_enforcement() {
             host.ok(&format!("cp /root/before '{file}'"));
         }
         host.done("lines of somebody else's");
+
+        // As with `chattr +i`: the settings of sshd, and what pam-auth-update writes last, with and without them.
+        for (file, aside) in
+            [(DROP_IN, "true"), (COMMON_ACCOUNT, "true"), (COMMON_ACCOUNT, &*format!("rm {DROP_IN}"))]
+        {
+            host.ok(aside);
+            host.ok(&format!("mount --bind {file} {file} && mount -o remount,bind,ro {file}"));
+            let before = host.pam();
+            let (removed, said) = host.run(&format!("dpkg --remove {MODULE}"));
+            assert!(!removed && said.contains(&format!("NOT WRITTEN: {file}: ")), "{suite}: {said}");
+            assert!(host.is_installed(MODULE) && host.pam() == before, "{suite}: {file}: {said}");
+            assert_eq!(host.world.path(DROP_IN).exists(), aside == "true", "{suite}: {file}");
+            host.ok(&format!("umount {file}"));
+        }
+        host.ok(&format!("dpkg --remove {MODULE}"));
+        host.done("files that cannot be changed");
     });
 }
 

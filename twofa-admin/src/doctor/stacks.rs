@@ -275,6 +275,9 @@ impl Examiner<'_> {
                 Some(module) if others && !all(locked) => {
                     Whom::All(format!("everybody whose password {module} takes"))
                 }
+                _ if locked.at.and_then(|at| lines.get(at)).is_some_and(ways::only_takes) => {
+                    Whom::All("everybody who logs in with a password".into())
+                }
                 _ => Whom::everybody(),
             };
             let finding = self.refusal(lines, locked).meets(whom, Fate::LockedOut);
@@ -313,6 +316,10 @@ impl Examiner<'_> {
             let what = format!("{} names a module that is not there: every login is refused", shown(at));
             let advice = format!("Install {path} again, or remove the line. A dash before it does not help.");
             return Finding::critical(CHECK, what, advice);
+        }
+        if locked.who.is_none() && ways::only_takes(at) {
+            let what = format!("{} waits for a password, and no line above it asks for one", shown(at));
+            return Finding::critical(CHECK, what, "Write `try_first_pass` in place of `use_first_pass`.");
         }
         if let Some(from) = line(locked.from) {
             let target = if from == at { "too far".into() } else { format!("to {}", shown(at)) };

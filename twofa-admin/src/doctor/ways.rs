@@ -9,7 +9,7 @@ use twofa::config;
 const MAX_STATES: usize = 100_000;
 
 const OURS: [&str; 2] = ["pam_twofa.so", "libpam_twofa.so"];
-const KEY_ARGUMENT: &str = "pubkey_is_first_factor";
+pub(crate) const KEY_ARGUMENT: &str = "pubkey_is_first_factor";
 
 /// Modules that ask for a password, or for what stands in its place.
 const PASSWORD: [&str; 14] = [
@@ -79,6 +79,18 @@ const NO_PASSWORD: [&str; 46] = [
     "pam_xauth.so",
 ];
 
+/// Of those above: told so, they never ask, and refuse where nobody has asked before them.
+const TAKES: [&str; 4] = ["pam_ldap.so", "pam_sss.so", "pam_unix.so", "pam_winbind.so"];
+/// They may ask for a password, and leave it to those behind them.
+const ALSO_ASKS: [&str; 6] = [
+    "pam_ecryptfs.so",
+    "pam_exec.so",
+    "pam_gnome_keyring.so",
+    "pam_google_authenticator.so",
+    "pam_mount.so",
+    "pam_oath.so",
+];
+
 /// What a line of a stack is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -109,6 +121,12 @@ pub(crate) fn role(line: &Line, phase: Phase) -> Role {
         module if NO_PASSWORD.contains(&module) => Role::Another,
         _ => Role::Unknown,
     }
+}
+
+/// Whether a line waits for a password that another one has asked for.
+pub(crate) fn only_takes(line: &Line) -> bool {
+    let module = line.module().unwrap_or_default();
+    TAKES.contains(&module) && line.arguments().iter().any(|word| word == "use_first_pass")
 }
 
 /// The policy that a line of ours names, or nothing where the module refuses for what the line says.
@@ -257,6 +275,8 @@ struct Seen {
     early: Option<usize>,
     /// A password was asked for.
     password: bool,
+    /// The same, and by whomever: lines that only take one have it.
+    typed: bool,
     /// The line that led past ours.
     past: Option<usize>,
     /// The line that made it a failure, and the last jump before it: from where to where.
@@ -284,6 +304,8 @@ struct Walk<'l> {
     early: Option<usize>,
     /// Lines that took a password while all was well.
     took: Vec<usize>,
+    /// The first line that only takes a password, while all was well and nobody had asked for one.
+    waits: Option<usize>,
     endless: bool,
 }
 
@@ -299,6 +321,7 @@ impl<'l> Walk<'l> {
             bad: Vec::new(),
             early: None,
             took: Vec::new(),
+            waits: None,
             endless: false,
         }
     }
@@ -326,6 +349,12 @@ impl<'l> Walk<'l> {
             };
             // The last one pushed is the first one walked: success first.
             let mut answers = self.answers(line);
+            if !state.seen.typed && only_takes(line) {
+                answers.retain(|answer| answer != "success");
+                if state.impression != Impression::Bad {
+                    self.waits.get_or_insert(state.at);
+                }
+            }
             answers.reverse();
             for answer in answers {
                 open.push(self.step(state.clone(), line, answer));
@@ -463,6 +492,7 @@ impl<'l> Walk<'l> {
             }
             Role::Password | Role::Unknown => {
                 seen.password |= role == Role::Password;
+                seen.typed |= !only_takes(line);
                 if is_success && seen.first.is_none() {
                     seen.first = Some(at);
                     if role == Role::Password
@@ -473,7 +503,8 @@ impl<'l> Walk<'l> {
                     }
                 }
             }
-            Role::Key | Role::Another => {}
+            Role::Key => {}
+            Role::Another => seen.typed |= line.module().is_some_and(|module| ALSO_ASKS.contains(&module)),
         }
     }
 
@@ -529,7 +560,8 @@ impl<'l> Walk<'l> {
     /// Whose password opens nothing, although we admit.
     fn locked(&self) -> Vec<Locked> {
         if self.good.is_empty() && self.took.is_empty() {
-            return vec![self.spoiled(None)];
+            let waits = self.waits.map(|at| Locked { who: None, at: Some(at), from: None });
+            return vec![waits.unwrap_or_else(|| self.spoiled(None))];
         }
         let opens = |line: &&usize| self.good.iter().any(|seen| seen.first == Some(**line));
         let shut = self.took.iter().filter(|line| !opens(line));

@@ -23,7 +23,8 @@ const FEDORA: &str = "auth required pam_env.so\nauth required pam_faildelay.so d
      account sufficient pam_usertype.so issystem\n\
      account [default=bad success=ok user_unknown=ignore] pam_sss.so\naccount required pam_permit.so\n";
 
-const HERE: [&str; 17] = [
+const HERE: [&str; 18] = [
+    "pam_exec.so",
     "pam_unix.so",
     "pam_sss.so",
     "pam_twofa.so",
@@ -120,6 +121,22 @@ fn auth_stacks_are_understood() {
             "auth [success=2 default=ignore] pam_twofa.so pubkey_is_first_factor\n\
              auth [success=1 default=ignore] pam_unix.so nullok try_first_pass\nauth requisite pam_deny.so\n\
              auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twofa.so",
+            "sound",
+        ),
+        // Without the profile of pam_unix: ours is the first, and nobody is told to ask.
+        (
+            "auth [success=2 default=ignore] pam_twofa.so pubkey_is_first_factor\n\
+             auth [success=1 default=ignore] pam_sss.so use_first_pass\nauth requisite pam_deny.so\n\
+             auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twofa.so",
+            "locked ?@sshd:2<?",
+        ),
+        (
+            "auth optional pam_strange.so\nauth requisite pam_sss.so use_first_pass\nauth required pam_twofa.so",
+            "sound",
+        ),
+        (
+            "auth optional pam_exec.so expose_authtok /x\nauth requisite pam_sss.so use_first_pass\n\
+             auth required pam_twofa.so",
             "sound",
         ),
         ("auth requisite pam_unix.so\n-auth required pam_twofa.so", "sound"),

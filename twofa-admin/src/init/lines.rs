@@ -3,7 +3,7 @@
 
 use crate::doctor::pam::{self, Phase, Read};
 use crate::doctor::stacks::{Examiner, Judged};
-use crate::doctor::ways::{Exists, Role, role};
+use crate::doctor::ways::{Exists, KEY_ARGUMENT, Role, role};
 use crate::doctor::{Fate, Finding, Severity};
 use std::path::Path;
 use twofa::policy::{Policy, SSHD};
@@ -99,12 +99,24 @@ pub(super) fn with_lines(name: &str, text: &str, host: Host<'_>) -> Result<Optio
 
 /// The file without the lines that were written here; nothing when there are none.
 pub(super) fn without_lines(text: &str) -> Option<String> {
-    let is_ours = |line: &&str| {
-        let line = line.trim_end();
-        line.ends_with(MARK) && line.contains(OURS)
-    };
     let left: String = text.split_inclusive('\n').filter(|line| !is_ours(line)).collect();
     (left.len() < text.len()).then_some(left)
+}
+
+/// The same, but for a line that is content with an SSH key: it does not jump, as there is nothing left to jump to.
+pub(super) fn without_asking(text: &str) -> String {
+    let lines = text.split_inclusive('\n').filter_map(|line| match is_ours(line) {
+        false => Some(line.to_string()),
+        true => line
+            .contains(KEY_ARGUMENT)
+            .then(|| format!("auth    sufficient pam_twofa.so {KEY_ARGUMENT}    {MARK}\n")),
+    });
+    lines.collect()
+}
+
+fn is_ours(line: &str) -> bool {
+    let line = line.trim_end();
+    line.ends_with(MARK) && line.contains(OURS)
 }
 
 /// Who would be locked out by `new` in place of a file, and is not now.
@@ -293,6 +305,10 @@ mod tests {
         assert_eq!(added(SSHD, &new), Ok(None));
         assert_eq!(without_lines(&new).as_deref(), Some(DEBIAN));
         assert_eq!(without_lines(DEBIAN), None);
+        let key = "auth    sufficient pam_twofa.so pubkey_is_first_factor    # twofa-admin init\n";
+        let half = without_asking(&new);
+        assert!(half.contains(key) && half.matches("pam_twofa.so").count() == 1, "{half}");
+        assert_eq!(without_lines(&half).as_deref(), Some(DEBIAN));
         // Elsewhere there are no SSH keys.
         let login = added("login", DEBIAN).unwrap().unwrap();
         assert!(!login.contains("pubkey") && login.matches("pam_twofa.so").count() == 2, "{login}");

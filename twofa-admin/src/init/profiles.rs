@@ -5,6 +5,7 @@ use super::lines;
 use super::write::{agrees, with_host, worse};
 use crate::context::Context;
 use crate::doctor::Finding;
+use crate::doctor::ways::KEY_ARGUMENT;
 use crate::error::Error;
 use crate::table;
 use std::fs;
@@ -20,7 +21,7 @@ const TOOL: &str = "/usr/sbin/pam-auth-update";
 /// It runs programs by their names, and must not ask on this terminal.
 const ENVIRONMENT: [&str; 3] =
     ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"];
-const WRITTEN: [&str; 2] = ["/etc/pam.d/common-auth", "/etc/pam.d/common-account"];
+pub(super) const WRITTEN: [&str; 2] = ["/etc/pam.d/common-auth", "/etc/pam.d/common-account"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of the lines.
@@ -48,7 +49,8 @@ pub(super) fn add(context: &mut Context, config: &Config, yes: bool) -> Result<O
         services.iter().flat_map(|service| with_host(|host| lines::findings(service, host))).collect()
     };
     let known = judged();
-    update("--enable").map_err(|error| Error::refused(format!("{TOOL}: {error}"), "Run it by hand."))?;
+    update("--enable", &PROFILES)
+        .map_err(|error| Error::refused(format!("{TOOL}: {error}"), "Run it by hand."))?;
     if !names_us() {
         context.terminal.say(
             "pam-auth-update leaves them alone: somebody has edited them. So the services get lines of their own.",
@@ -56,7 +58,7 @@ pub(super) fn add(context: &mut Context, config: &Config, yes: bool) -> Result<O
         return Ok(Outcome::NotHere);
     }
     if let Some(found) = worse(&known, judged()) {
-        let gone = update("--remove").is_ok() && !names_us();
+        let gone = update("--remove", &PROFILES).is_ok() && !names_us();
         let rest = if gone { "" } else { "; run `pam-auth-update --remove twofa twofa-pubkey` at once" };
         return Ok(Outcome::TakenBack(format!("with the lines in common-auth, {}{rest}", found.what)));
     }
@@ -65,16 +67,19 @@ pub(super) fn add(context: &mut Context, config: &Config, yes: bool) -> Result<O
     Ok(Outcome::Written)
 }
 
-/// Whether the profiles are out.
-pub(super) fn take_out(context: &mut Context, yes: bool) -> Result<bool, Error> {
+/// Whether the profiles are out; of them the one for SSH keys stays when `keep_key`, until [`finish`] or [`put_back`].
+pub(super) fn take_out(context: &mut Context, yes: bool, keep_key: bool) -> Result<bool, Error> {
     context.terminal.say(&format!("\n{}, by `pam-auth-update`:\n{}", WRITTEN.join(" and "), shown('-')))?;
     if !yes && !agrees(context, "Take this out?")? {
         return Ok(false);
     }
-    let ran = update("--remove");
-    if names_us() {
-        let why = ran.err().map_or_else(|| "somebody has edited them".to_string(), |error| error.to_string());
-        let why = format!("NOT WRITTEN: pam-auth-update leaves them alone: {why}.");
+    let were_on = on();
+    let ran = update("--remove", if keep_key { &PROFILES[..1] } else { &PROFILES });
+    let stays = if keep_key { asks() } else { names_us() };
+    if stays {
+        // It may have come half-way.
+        let _ = put_back(&were_on);
+        let why = format!("NOT WRITTEN: pam-auth-update leaves them alone: {}.", unchanged(ran));
         context.terminal.say(&table::printable(&why))?;
         return Ok(false);
     }
@@ -82,23 +87,54 @@ pub(super) fn take_out(context: &mut Context, yes: bool) -> Result<bool, Error> 
     Ok(true)
 }
 
+/// Takes out the one for SSH keys too.
+pub(super) fn finish() -> Result<(), Error> {
+    check(update("--remove", &PROFILES), !names_us())
+}
+
+pub(super) fn put_back(were_on: &[&str]) -> Result<(), Error> {
+    let ran = update("--enable", were_on);
+    check(ran, on() == were_on)
+}
+
+fn check(ran: io::Result<()>, as_wanted: bool) -> Result<(), Error> {
+    match as_wanted {
+        true => Ok(()),
+        false => Err(Error::refused(format!("{TOOL}: {}", unchanged(ran)), "Run it by hand.")),
+    }
+}
+
+fn unchanged(ran: io::Result<()>) -> String {
+    ran.err().map_or_else(|| "somebody has edited them".to_string(), |error| error.to_string())
+}
+
 fn are_there() -> bool {
     let is_there = |name: &&str| Path::new(FOLDER).join(name).exists();
     PROFILES.iter().all(is_there) && Path::new(TOOL).exists()
 }
 
-/// Whether pam-auth-update has lines of ours to take out.
-pub(super) fn are_on() -> bool {
-    are_there() && names_us()
+/// Of which pam-auth-update has lines to take out.
+pub(super) fn on() -> Vec<&'static str> {
+    let is_on = [asks(), has_line(|line| line.contains(KEY_ARGUMENT))];
+    PROFILES.into_iter().zip(is_on).filter(|(_, is_on)| *is_on && are_there()).map(|(name, _)| name).collect()
 }
 
 fn names_us() -> bool {
-    let is_ours = |line: &str| !line.starts_with('#') && line.contains("pam_twofa.so");
+    has_line(|_| true)
+}
+
+/// Whether a line is there that asks for the second factor, or for its proof.
+fn asks() -> bool {
+    has_line(|line| !line.contains(KEY_ARGUMENT))
+}
+
+fn has_line(is_one: impl Fn(&str) -> bool) -> bool {
+    let is_ours = |line: &str| !line.starts_with('#') && line.contains("pam_twofa.so") && is_one(line);
     WRITTEN.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.lines().any(is_ours)))
 }
 
-fn update(how: &str) -> io::Result<()> {
-    let arguments = [&ENVIRONMENT[..], &[TOOL, "--package", how], &PROFILES].concat();
+fn update(how: &str, profiles: &[&str]) -> io::Result<()> {
+    let arguments = [&ENVIRONMENT[..], &[TOOL, "--package", how], profiles].concat();
     system::output(Path::new("/usr/bin/env"), &arguments, Deadline::after(PATIENCE)).map(drop)
 }
 
