@@ -1141,8 +1141,10 @@ fn settings_that_sshd_has_not_read_are_told() {
     let world = healthy().start_sshd(&config);
     let doctor = |code| world.admin(&["doctor"]).expect(code).stdout;
     let reload = || {
+        // What comes after it is written in a later tick of the file system's clock.
         let script = "touch /run/before; kill -HUP $(cat /run/sshd.pid)
-            until [ /run/sshd.pid -nt /run/before ] && [ -s /run/sshd.pid ]; do :; done";
+            until [ /run/sshd.pid -nt /run/before ] && [ -s /run/sshd.pid ]; do :; done
+            until touch /run/before; [ /run/before -nt /run/sshd.pid ]; do :; done";
         shell(&world, script);
     };
     doctor(0);
