@@ -68,7 +68,9 @@ pub(super) fn run(context: &mut Context, yes: bool) -> Result<Outcome, Error> {
     let named = config.map(|config| config.policy.services).unwrap_or_default();
     // What is enforced does not end by halves.
     if enforced && let Some(why) = immovable(&named) {
-        leave(context, &format!("{why}. So nothing else is taken out either"))?;
+        let rest = "So nothing else is taken out either: what is enforced does not end by halves. \
+                    `twofa-admin policy disable` ends it";
+        leave(context, &format!("{why}. {rest}"))?;
         return Ok(Outcome::Found);
     }
     // Also of services that the policy does not name any more.
