@@ -185,6 +185,19 @@ impl Terminal {
         self.read = 0;
     }
 
+    /// Presses Ctrl-C until the program has ended: ssh misses one between its prompt and its first read. Returns its exit
+    /// code.
+    #[track_caller]
+    pub fn interrupt(&mut self) -> i32 {
+        let end = Instant::now() + self.patience;
+        while !self.ended && Instant::now() < end {
+            self.send("\x03");
+            thread::sleep(Duration::from_millis(50));
+            self.catch_up();
+        }
+        self.end()
+    }
+
     /// Kills the program at once, as a closed laptop would.
     pub fn kill(&mut self) {
         let Some(runner) = &mut self.runner else { return };

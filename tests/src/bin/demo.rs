@@ -219,7 +219,11 @@ impl Stage {
             seen += &ssh.expect(prompt);
             seen += prompt;
             seen += &self.blue(answer);
-            if *answer == INTERRUPT { ssh.send("\x03") } else { ssh.send_line(answer) }
+            if *answer == INTERRUPT {
+                ssh.interrupt();
+            } else {
+                ssh.send_line(answer);
+            }
         }
         ssh.expect_end(code);
         self.screen(&(seen + ssh.unread()));
