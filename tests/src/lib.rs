@@ -29,4 +29,4 @@ pub mod vm;
 pub mod world;
 
 /// Longer than any answer of a healthy machine under load: a test that waits so long fails and shows what it saw.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(40);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
