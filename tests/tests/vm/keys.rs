@@ -284,16 +284,24 @@ fn unplugged_while_waiting(vm: &mut Vm) {
     vm.console().expect(ASK_AGAIN);
 }
 
+/// A policy and its hook, which keeps what it is given in `/var/sent`.
+fn have_hook(vm: &mut Vm, policy: &str, name: &str, script: &str) {
+    vm.ok(&format!(
+        "set -e
+         cat >/etc/twofa/twofa.toml <<'END'\n{policy}END
+         useradd --system --no-create-home --shell /usr/sbin/nologin _twofa
+         install -d -o _twofa /var/sent
+         mkdir -p /etc/twofa/hooks
+         printf '#!/bin/sh\\n%s\\n' '{script}' >/etc/twofa/hooks/{name}
+         chmod 755 /etc/twofa/hooks/{name}"
+    ));
+}
+
 /// For who has a telephone and no key here, or no key at all.
 fn a_code_by_sms_instead(vm: &mut Vm) {
     let policy = POLICY.replace(r#"["key"]"#, r#"["key", "sms"]"#).replace("[key]", SMS);
-    vm.ok(&format!("cat >/etc/twofa/twofa.toml <<'END'\n{policy}END"));
+    have_hook(vm, &policy, "sms", "cat >/var/sent/$TWOFA_TO");
     vm.ok("set -e
-         useradd --system --no-create-home --shell /usr/sbin/nologin _twofa
-         install -d -o _twofa /var/sms
-         mkdir -p /etc/twofa/hooks
-         printf '#!/bin/sh\\ncat >/var/sms/$TWOFA_TO\\n' >/etc/twofa/hooks/sms
-         chmod 755 /etc/twofa/hooks/sms
          twofa-admin user set alice --phone '+48 600 000 123'
          twofa-admin user add bob --phone '+48 600 000 456'");
     log_in(vm);
@@ -322,7 +330,7 @@ fn a_code_by_sms_instead(vm: &mut Vm) {
 
 /// The code of the text, whose only word of six digits it is.
 fn sent_to(vm: &mut Vm, number: &str) -> String {
-    let text = vm.ok(&format!("cat /var/sms/{number}"));
+    let text = vm.ok(&format!("cat /var/sent/{number}"));
     let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
     text.split_whitespace().find(is_code).unwrap_or_else(|| panic!("no code: {text}")).to_owned()
 }
@@ -532,20 +540,14 @@ fn nothing_goes_on(vm: &mut Vm) {
 /// Alice is told by mail when one of her recovery codes opens a login; the gateway takes three seconds.
 fn have_alice_told(vm: &mut Vm, services: &str) {
     let policy = POLICY.replace("[key]", NOTICES).replace(r#""login""#, services);
-    vm.ok(&format!("cat >/etc/twofa/twofa.toml <<'END'\n{policy}END"));
-    vm.ok("set -e
-         useradd --system --no-create-home --shell /usr/sbin/nologin _twofa
-         install -d -o _twofa /var/told
-         mkdir -p /etc/twofa/hooks
-         printf '#!/bin/sh\\ncat >/var/told/new; sleep 3; mv /var/told/new /var/told/$TWOFA_TO\\n' >/etc/twofa/hooks/email
-         chmod 755 /etc/twofa/hooks/email
-         twofa-admin user set alice --email alice@example.org");
+    have_hook(vm, &policy, "email", "cat >/var/sent/new; sleep 3; mv /var/sent/new /var/sent/$TWOFA_TO");
+    vm.ok("twofa-admin user set alice --email alice@example.org");
 }
 
 fn expect_told(vm: &mut Vm) {
     vm.ok("for try in $(seq 100); do pgrep -f twofa-helper || exit 0; sleep 0.1; done; exit 1");
     expect_log(vm, "notice sent to alice event=recovery-used");
-    let told = vm.ok("cat /var/told/alice@example.org");
+    let told = vm.ok("cat /var/sent/alice@example.org");
     assert!(told.contains("a recovery code was used"), "{told}");
 }
 
